@@ -1,0 +1,39 @@
+// Formatters, linters and types, all of them before the verdict.
+//
+//   node scripts/lint.mjs [--fix] [--only rust|js|types]
+import { build } from './build.mjs'
+import { bin, ci, ensureModules, ensureRust, Failure, program, run, say } from './support.mjs'
+
+const node = process.execPath
+const locked = ci ? ['--locked'] : []
+
+const checks = {
+  rust: (fix) => [
+    ['cargo', 'fmt', '--all', ...(fix ? [] : ['--check'])],
+    ['cargo', 'clippy', '--workspace', '--all-targets', ...locked, '--', '-D', 'warnings'],
+  ],
+  js: (fix) => [[node, bin('@biomejs/biome'), ...(fix ? ['check', '--write'] : ['ci']), '.']],
+  types: () => [[node, bin('typescript'), '-p', 'tsconfig.check.json']],
+}
+
+async function main(args) {
+  const fix = args.includes('--fix')
+  const only = args.includes('--only') ? args[args.indexOf('--only') + 1] : undefined
+  if (only && !checks[only]) throw new Failure(`--only takes ${Object.keys(checks).join(', ')}`)
+  await ensureModules()
+  const names = only ? [only] : Object.keys(checks)
+  if (names.includes('rust')) await ensureRust()
+  // The types of the addon are made by building it.
+  if (names.includes('types')) await build()
+  const failed = []
+  for (const [command, ...rest] of names.flatMap((name) => checks[name](fix))) {
+    const shown = [command, ...rest].join(' ').replace(/\S*node_modules\/(@?\w+)\S*/, '$1')
+    say(shown.replace(node, '').trim())
+    if ((await run(command, rest)) !== 0) failed.push(shown.replace(node, '').trim())
+  }
+  for (const line of failed) say(`FAILED: ${line}`)
+  if (failed.length === 0) say('formatters, linters and types are content')
+  return failed.length === 0 ? 0 : 1
+}
+
+await program(import.meta.url, main)

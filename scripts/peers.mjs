@@ -1,0 +1,74 @@
+// The programs of others that the tests and benches talk to: found, else installed, else named in one line.
+import { createHash } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { cacheDir, ci, env, Failure, findProgram, run, say, works } from './support.mjs'
+
+const packages = {
+  openssl: 'openssl',
+  python3: 'python3',
+  'redis-server': 'redis-server',
+  ssh: 'openssh-client',
+  'ssh-keygen': 'openssh-client',
+  sshd: 'openssh-server',
+}
+
+const requirements = ['asyncssh==2.24.0']
+const venv = path.join(cacheDir, 'venv')
+const venvPython = path.join(venv, 'bin', 'python')
+
+/** Sees to the named programs and, when `python` is set, to a Python environment. What is missing fails with `CI=true`. */
+export async function ensurePeers({ programs, python = false }) {
+  const wanted = new Set(programs.filter((name) => !findProgram(name)))
+  if (python && !findProgram('python3')) wanted.add('python3')
+  if (wanted.size > 0) await aptInstall(new Set([...wanted].map((name) => packages[name])))
+  const missing = [...wanted].filter((name) => !findProgram(name)).map((name) => packages[name])
+  if (python && !(await ensureVenv())) missing.push(`python3-venv with ${requirements.join(' ')}`)
+  if (missing.length === 0) return
+  const line = `missing: ${[...new Set(missing)].join(', ')}`
+  if (ci) throw new Failure(`${line} (with CI=true every peer must be there)`)
+  say(`${line}. THE TESTS THAT NEED THEM ARE SKIPPED; install them to run these too`)
+}
+
+async function aptInstall(names) {
+  if (process.getuid?.() !== 0 || !findProgram('apt-get')) return false
+  const list = [...names]
+  say(`apt-get install ${list.join(' ')}`)
+  const quietly = { quiet: true, env: { ...env, DEBIAN_FRONTEND: 'noninteractive' } }
+  return withoutServices(async () => {
+    const install = ['install', '-y', '--no-install-recommends', ...list]
+    if ((await run('apt-get', install, { ...quietly, quiet: true })) === 0) return true
+    await run('apt-get', ['update'], quietly)
+    return (await run('apt-get', install, quietly)) === 0
+  })
+}
+
+// Debian starts what it installs, and nobody wants an sshd on port 22 for having run some tests: policy-rc.d says no meanwhile.
+async function withoutServices(work) {
+  const policy = '/usr/sbin/policy-rc.d'
+  const ours = !fs.existsSync(policy)
+  if (ours) fs.writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
+  try {
+    return await work()
+  } finally {
+    if (ours) fs.rmSync(policy, { force: true })
+  }
+}
+
+/** A virtual environment outside the checkout, rebuilt when the requirements change. */
+async function ensureVenv() {
+  const stamp = path.join(venv, '.requirements')
+  const wanted = createHash('sha256').update(requirements.join('\n')).digest('hex')
+  const known = fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted
+  if (known && (await works(venvPython, ['-c', 'import asyncssh']))) return true
+  if (!findProgram('python3')) return false
+  say(`making a Python environment with ${requirements.join(' ')}`)
+  fs.rmSync(venv, { recursive: true, force: true })
+  fs.mkdirSync(cacheDir, { recursive: true })
+  if (!(await works('python3', ['-c', 'import ensurepip']))) await aptInstall(['python3-venv'])
+  if ((await run('python3', ['-m', 'venv', venv], { quiet: true })) !== 0) return false
+  const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...requirements]
+  if ((await run(venvPython, pip, { quiet: true })) !== 0) return false
+  fs.writeFileSync(stamp, wanted)
+  return true
+}

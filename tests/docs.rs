@@ -1,0 +1,107 @@
+//! Where one fact is written in more than one place, the places agree.
+#![allow(clippy::expect_used, reason = "a test that cannot read its files has failed")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn read(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every `ERR_ALKNET_…` in a text. The pattern alone, as in `ERR_ALKNET_*`, is not a code.
+fn codes(text: &str) -> BTreeSet<String> {
+    const PREFIX: &str = "ERR_ALKNET_";
+    let after = |(at, _): (usize, &str)| {
+        let rest = &text[at + PREFIX.len()..];
+        let end = rest.find(|sign: char| !sign.is_ascii_uppercase() && sign != '_');
+        let name = &rest[..end.unwrap_or(rest.len())];
+        (!name.is_empty()).then(|| format!("{PREFIX}{name}"))
+    };
+    text.match_indices(PREFIX).filter_map(after).collect()
+}
+
+fn sources(folder: &str, extension: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|found| found == extension) {
+            text.push_str(&fs::read_to_string(path).expect("a file"));
+        }
+    }
+    text
+}
+
+/// The members of the union `AlknetErrorCode`: what the types promise.
+fn promised() -> BTreeSet<String> {
+    let types = read("index.d.ts");
+    let start = types.find("export type AlknetErrorCode").expect("the union of codes");
+    let union = &types[start..];
+    codes(&union[..union.find("\n\n").unwrap_or(union.len())])
+}
+
+#[test]
+fn every_code_that_is_used_is_promised() {
+    let promised = promised();
+    assert!(promised.len() > 5, "the union was not found: {promised:?}");
+    let core = codes(&read("src/error.rs"));
+    let facade = codes(&sources("ts", "ts"));
+    let binding = codes(&sources("binding/src", "rs"));
+    for (place, used) in [("src/error.rs", &core), ("ts/", &facade), ("binding/", &binding)] {
+        let strange: Vec<_> = used.difference(&promised).collect();
+        assert!(strange.is_empty(), "{place} uses codes that index.d.ts lacks: {strange:?}");
+    }
+    let used: BTreeSet<_> = core.into_iter().chain(facade).chain(binding).collect();
+    let idle: Vec<_> = promised.difference(&used).collect();
+    assert!(idle.is_empty(), "index.d.ts promises codes that nothing uses: {idle:?}");
+}
+
+#[test]
+fn every_code_is_explained() {
+    let page = read("docs/errors.md");
+    let headings: BTreeSet<String> =
+        page.lines().filter(|line| line.starts_with("### ")).flat_map(codes).collect();
+    assert_eq!(headings, promised(), "docs/errors.md has one heading for each code of index.d.ts");
+    for section in page.split("\n### ").skip(1).filter(|section| section.contains("ERR_ALKNET_")) {
+        let name = section.lines().next().unwrap_or_default();
+        for part in ["**Cause.**", "**Fix.**"] {
+            assert!(section.contains(part), "docs/errors.md, {name}: no {part}");
+        }
+    }
+}
+
+#[test]
+fn every_code_is_provoked_by_a_test() {
+    let tests = sources("__test__", "ts") + &sources("tests", "rs") + &sources("__test__/support/children", "mjs");
+    let missing: Vec<_> = promised().difference(&codes(&tests)).cloned().collect();
+    assert!(missing.is_empty(), "no test provokes {missing:?}");
+}
+
+#[test]
+fn versions_agree() {
+    let package: serde_json::Value =
+        serde_json::from_str(&read("package.json")).expect("package.json");
+    assert_eq!(package["version"], env!("CARGO_PKG_VERSION"), "package.json and Cargo.toml");
+    assert_eq!(package["license"], env!("CARGO_PKG_LICENSE"), "package.json and Cargo.toml");
+    let toolchain = read("rust-toolchain.toml");
+    let rust = env!("CARGO_PKG_RUST_VERSION");
+    assert!(toolchain.contains(&format!("channel = \"{rust}")), "rust-toolchain.toml is not {rust}");
+}
+
+#[test]
+fn examples_in_the_readme_are_the_files_that_the_tests_run() {
+    let readme = read("README.md");
+    let mut shown = 0;
+    for (at, mark) in readme.match_indices("<!-- examples/") {
+        let name = readme[at + mark.len()..].split(" -->").next().expect("a name");
+        let rest = &readme[at..];
+        let block = rest.split("```js\n").nth(1).and_then(|block| block.split("```").next());
+        let file = read(&format!("examples/{name}"));
+        assert_eq!(block, Some(file.as_str()), "README.md shows another examples/{name}");
+        shown += 1;
+    }
+    assert!(shown >= 3, "README.md shows {shown} examples");
+    assert_eq!(readme.matches("```js\n").count(), shown, "README.md has code that no test runs");
+}
