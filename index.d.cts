@@ -1,0 +1,422 @@
+/**
+ * `@alkdev/alknet`: an authenticated byte stream to anywhere you may go.
+ *
+ * `connect()` resolves to a real Node `Duplex` on its own SSH session, `serve()` accepts such streams, and
+ * `createAlknetEventTarget()` puts typed publish/subscribe on any of them.
+ *
+ * Times are milliseconds, sizes are bytes. Every rejection is an {@link AlknetError} or, when a signal was aborted, an
+ * `AbortError`; `code` is stable and listed in docs/errors.md, `message` is for people and may change.
+ */
+import type { EventEmitter } from 'node:events'
+import type { Duplex } from 'node:stream'
+
+// ---------------------------------------------------------------------------------------------- connect
+
+/** A key as people have it: a path to an OpenSSH key file, or the file's contents. */
+export type KeySource = string | Uint8Array
+
+export interface AlknetConnectOptions {
+  /** `host:port`, `[v6]:port` or `host` (port 22). Default: the environment variable `ALKNET_SERVER`. */
+  server?: string
+  /** How bytes travel. Default `'tcp'`. */
+  transport?: 'tcp'
+  /**
+   * Private key that logs in, in OpenSSH format (`ssh-keygen -t ed25519`): a path, or the key itself in a Buffer.
+   * Default: the environment variable `ALKNET_IDENTITY` (a path). PEM is refused with `ERR_ALKNET_KEY_INVALID` and the
+   * command that converts it.
+   */
+  identity?: KeySource
+  /** User name to log in as. Default `'alknet'`. */
+  user?: string
+  /**
+   * Where the stream leads: a reserved name of the server, `'host:port'` or `'[v6]:port'` dialled by the server.
+   * Default `'alknet-control'`, the stream that `serve()` hands to `onConnection`.
+   */
+  target?: string
+  /**
+   * The host keys to accept: `SHA256:…` fingerprints or public keys (`ssh-ed25519 AAAA…`), one or many. Without it no
+   * server is trusted: `connect()` rejects with `ERR_ALKNET_HOST_KEY_UNKNOWN`, whose `fingerprint` says what the server showed.
+   */
+  hostKeys?: string | Uint8Array | readonly (string | Uint8Array)[]
+  /** Limit for the whole of connect: name, TCP, SSH, log-in and channel. Default 20 000. */
+  connectTimeout?: number
+  /** Seconds of silence are not ended by the other side: a probe every `interval` ms, `count` unanswered ones end the session. Default 15 000 × 3; `false` turns it off. */
+  keepalive?: false | { interval?: number; count?: number }
+  /** Ends the attempt; the promise rejects with an `AbortError`. After connect it has no effect. */
+  signal?: AbortSignal
+  /** As in `net.Socket`, but `true` by default: the write side stays open when the peer has ended its own. */
+  allowHalfOpen?: boolean
+  /** Bytes the peer may send before they are consumed here, per stream: 262 144 – 16 777 216, default 2 097 152. */
+  window?: number
+}
+
+/**
+ * Opens one SSH session with one stream on it. The session ends when the stream does.
+ *
+ * Rejects with (among others) `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, `ERR_ALKNET_HOST_KEY_UNKNOWN`,
+ * `ERR_ALKNET_HOST_KEY_CHANGED`, `ERR_ALKNET_AUTH_REJECTED`, `ERR_ALKNET_CHANNEL_REJECTED`,
+ * `ERR_ALKNET_HANDSHAKE_TIMEOUT`, `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`.
+ */
+export function connect(options: AlknetConnectOptions): Promise<AlknetStream>
+/** The same from a connection string (`AlknetServer.connectionString`), which carries server and host key. */
+export function connect(connectionString: string, options?: AlknetConnectOptions): Promise<AlknetStream>
+
+/** Options of {@link openSession}: those of `connect()` less what belongs to one stream. */
+export type AlknetSessionOptions = Omit<AlknetConnectOptions, 'target' | 'allowHalfOpen'>
+
+/** Opens an SSH session that carries many streams. Rejects like {@link connect}. */
+export function openSession(options: AlknetSessionOptions): Promise<AlknetSession>
+export function openSession(connectionString: string, options?: AlknetSessionOptions): Promise<AlknetSession>
+
+export interface AlknetOpenOptions {
+  /** Ends the attempt; the promise rejects with an `AbortError`. */
+  signal?: AbortSignal
+  /** Limit for the server's answer. Default 20 000; then `ETIMEDOUT`. */
+  timeout?: number
+  /** As in `AlknetConnectOptions`. Default `true`. */
+  allowHalfOpen?: boolean
+}
+
+export interface AlknetSessionEvents {
+  /** The session is over; `error` is set when it was lost rather than closed. */
+  close: [error?: AlknetError]
+}
+
+/**
+ * One SSH session. When it is lost, its streams fail with `ERR_ALKNET_SESSION_CLOSED` and so do further `open()` calls.
+ * It keeps the process alive, like a socket, until `close()` or `unref()`.
+ */
+export interface AlknetSession extends EventEmitter<AlknetSessionEvents>, AsyncDisposable {
+  /** Opens a stream. Default target `'alknet-control'`. Rejects with the far end's reason: `ECONNREFUSED`, `ERR_ALKNET_CHANNEL_REJECTED`, … */
+  open(target?: string, options?: AlknetOpenOptions): Promise<AlknetStream>
+  /** Ends every stream and the session. Resolves when the transport is closed; idempotent. */
+  close(): Promise<void>
+  readonly closed: boolean
+  /** Fingerprint (`SHA256:…`) of the host key that the server proved. */
+  readonly hostKeyFingerprint: string
+  /** Identification string of the peer, for example `SSH-2.0-OpenSSH_9.2p1`. */
+  readonly peerVersion: string
+  readonly remoteAddress: string | undefined
+  readonly remotePort: number | undefined
+  ref(): this
+  unref(): this
+}
+
+// ---------------------------------------------------------------------------------------------- stream
+
+/** What a stream's two ends know of each other. On the client side `user` and `keyFingerprint` are one's own. */
+export interface ConnectionInfo {
+  remoteAddress: string | undefined
+  remotePort: number | undefined
+  transport: 'tcp'
+  /** The name the client logged in as. */
+  user: string
+  /** `SHA256:…` of the client's key. */
+  keyFingerprint: string
+  /** Identification string of the other end, for example `SSH-2.0-alknet_0`. */
+  peer: string
+  /** What the client asked for. */
+  target: string
+  /** Hex; the same on both ends and on every stream of one session, different between sessions. */
+  sessionId: string
+}
+
+/**
+ * A byte stream to the other end: a `Duplex` with the members of `net.Socket` that Node programs use.
+ *
+ * `end()` half-closes: the peer sees `'end'` and may go on sending. `destroy()` ends both directions at once; the peer,
+ * if it is an alknet, sees `ECONNRESET`. A lost session destroys the stream with a code. Bytes that arrived before a loss are
+ * delivered first.
+ */
+export interface AlknetStream extends Duplex {
+  readonly info: ConnectionInfo
+  readonly remoteAddress: string | undefined
+  readonly remotePort: number | undefined
+  readonly remoteFamily: string | undefined
+  readonly localAddress: string | undefined
+  readonly localPort: number | undefined
+  readonly localFamily: string | undefined
+  /** Bytes read from and accepted for the peer so far. */
+  readonly bytesRead: number
+  readonly bytesWritten: number
+  /** Bytes written that the core has not yet taken. */
+  readonly bufferSize: number
+  readonly connecting: boolean
+  readonly pending: boolean
+  readonly readyState: 'open' | 'readOnly' | 'writeOnly' | 'closed'
+  readonly timeout: number | undefined
+  address(): { address: string; family: string; port: number } | Record<string, never>
+  /** Emits `'timeout'` after `ms` without a byte either way; 0 turns it off. The stream stays open. */
+  setTimeout(ms: number, callback?: () => void): this
+  /** Kept for `net.Socket` users: the transport never delays small writes. */
+  setNoDelay(noDelay?: boolean): this
+  /** Kept for `net.Socket` users: the session has its own keepalive. */
+  setKeepAlive(enable?: boolean, initialDelay?: number): this
+  /** Ends the writable side, then destroys the stream once all is sent. */
+  destroySoon(): void
+  /** Destroys the stream; the peer sees a reset rather than an end. */
+  resetAndDestroy(): this
+  ref(): this
+  unref(): this
+}
+
+// ---------------------------------------------------------------------------------------------- serve
+
+export interface AlknetServeOptions {
+  /** Address to listen on. Default `'0.0.0.0:22'`; port 0 takes a free one, see `AlknetServer.addresses`. */
+  listen?: string
+  /** How bytes travel. Default `'tcp'`. */
+  transport?: 'tcp'
+  /** Host private key, OpenSSH format: path or Buffer. Without it a fresh Ed25519 key is made in memory. */
+  hostKey?: KeySource
+  /** Who may log in: path of an `authorized_keys` file, or its contents in a Buffer. Without any key `serve()` rejects with `ERR_ALKNET_CONFIG`. */
+  authorizedKeys?: KeySource
+  /** Stops the server, as `close()` does. */
+  signal?: AbortSignal
+  /** As in `AlknetConnectOptions`. */
+  keepalive?: false | { interval?: number; count?: number }
+  /** As in `AlknetConnectOptions`. */
+  window?: number
+  /** As in `AlknetConnectOptions`, for accepted streams. */
+  allowHalfOpen?: boolean
+  limits?: AlknetLimits
+}
+
+export interface AlknetLimits {
+  /** From accept to logged in, ms. Default 20 000. */
+  loginTimeout?: number
+  /** Log-in attempts per connection. Default 6. */
+  maxAuthAttempts?: number
+  /** Connections that have not logged in yet. Default 256. */
+  maxUnauthenticated?: number
+  /** Of these, from one source address. Default 10. */
+  maxUnauthenticatedPerSource?: number
+  /** Sessions that have logged in. Default 4 096. */
+  maxSessions?: number
+  /** Open streams per session. Default 1 024. */
+  maxChannelsPerSession?: number
+  /** Accepted streams that wait for a listener; more are refused. Default 128. */
+  maxPending?: number
+}
+
+export interface AlknetServerEvents {
+  connection: [stream: AlknetStream, info: ConnectionInfo]
+  error: [error: AlknetError]
+  close: []
+}
+
+/**
+ * A listening server. Streams come by `onConnection`, by the `'connection'` event or by `for await`; those that arrive earlier
+ * wait, in order, up to `limits.maxPending`. It keeps the process alive, like `net.Server`, until `close()` or `unref()`.
+ */
+export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDisposable {
+  onConnection(listener: (stream: AlknetStream, info: ConnectionInfo) => void): this
+  /** Addresses listened on, with real ports, as `host:port`. */
+  readonly addresses: readonly string[]
+  /** `SHA256:…` of the host key: what a client pins in `hostKeys`. */
+  readonly hostKeyFingerprint: string
+  /** The host's public key, `ssh-ed25519 AAAA…`. */
+  readonly hostKey: string
+  /** `alknet://…`: everything a client needs but its own key. */
+  readonly connectionString: string
+  readonly listening: boolean
+  /** Stops listening, ends every session and resolves when all is closed. Idempotent. */
+  close(): Promise<void>
+  ref(): this
+  unref(): this
+  [Symbol.asyncIterator](): AsyncIterableIterator<AlknetConnection>
+}
+
+export interface AlknetConnection {
+  stream: AlknetStream
+  info: ConnectionInfo
+}
+
+/** Starts a server. Rejects with `EADDRINUSE`, `EACCES`, `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`. */
+export function serve(options: AlknetServeOptions): Promise<AlknetServer>
+
+// ---------------------------------------------------------------------------------------------- errors
+
+/** Codes of alknet itself. Facts of the system keep Node's codes (`ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, …). */
+export type AlknetErrorCode =
+  | 'ERR_ALKNET_CONFIG'
+  | 'ERR_ALKNET_KEY_INVALID'
+  | 'ERR_ALKNET_AUTH_REJECTED'
+  | 'ERR_ALKNET_HOST_KEY_UNKNOWN'
+  | 'ERR_ALKNET_HOST_KEY_CHANGED'
+  | 'ERR_ALKNET_HANDSHAKE_TIMEOUT'
+  | 'ERR_ALKNET_CHANNEL_REJECTED'
+  | 'ERR_ALKNET_SESSION_CLOSED'
+  | 'ERR_ALKNET_PROTOCOL'
+  | 'ERR_ALKNET_FRAME_TOO_LARGE'
+  | 'ERR_ALKNET_FRAME_INVALID'
+  | 'ERR_ALKNET_BINDING_NOT_FOUND'
+
+/** Where an attempt was when it failed. */
+export type AlknetPhase = 'config' | 'dns' | 'tcp' | 'kex' | 'hostkey' | 'auth' | 'channel' | 'stream' | 'listen'
+
+export class AlknetError extends Error {
+  constructor(code: string, message: string, details?: AlknetErrorDetails)
+  /** One of {@link AlknetErrorCode}, or a system code such as `ECONNREFUSED`. */
+  readonly code: string
+  readonly phase?: AlknetPhase
+  /** What to do about it, when that is known. */
+  readonly hint?: string
+  readonly syscall?: string
+  readonly address?: string
+  readonly port?: number
+  /** Host key errors: the fingerprint the server showed. */
+  readonly fingerprint?: string
+  /** Channel refusals: the server's reason. */
+  readonly reason?: 'prohibited' | 'connect-failed' | 'unknown-type' | 'resource-shortage'
+}
+
+export interface AlknetErrorDetails {
+  cause?: unknown
+  phase?: AlknetPhase
+  hint?: string
+  syscall?: string
+  address?: string
+  port?: number
+  fingerprint?: string
+  reason?: 'prohibited' | 'connect-failed' | 'unknown-type' | 'resource-shortage'
+}
+
+// ---------------------------------------------------------------------------------------------- events
+
+/** What travels for one event: UTF-8 JSON behind a 4-byte big-endian length. All three keys are always there. */
+export interface EventEnvelope<TType extends string = string, TPayload = unknown> {
+  /** What happened. Types that start with `__` are alknet's own. */
+  type: TType
+  /** What it belongs to: a request id, a topic id, or `''`. */
+  id: string
+  /** Any JSON. */
+  payload: TPayload
+}
+
+/** A `CustomEvent` with a narrowed `type` and `detail`; the same as in `@graphql-yoga/typed-event-target`. */
+export type TypedEvent<TType extends string = string, TDetail = unknown> = Omit<
+  CustomEvent<TDetail>,
+  'detail' | 'type'
+> & { type: TType; detail: TDetail }
+
+export interface TypedEventListener<TEvent extends TypedEvent> {
+  (event: TEvent): void
+}
+
+export interface TypedEventListenerObject<TEvent extends TypedEvent> {
+  handleEvent(event: TEvent): void
+}
+
+export type TypedEventListenerOrEventListenerObject<TEvent extends TypedEvent> =
+  | TypedEventListener<TEvent>
+  | TypedEventListenerObject<TEvent>
+
+/** Options of `addEventListener`, as on the platform. */
+export interface TypedEventListenerOptions {
+  capture?: boolean
+  once?: boolean
+  passive?: boolean
+  signal?: AbortSignal
+}
+
+/** An `EventTarget` that knows its events; assignable to and from that of `@graphql-yoga/typed-event-target`. */
+export interface TypedEventTarget<TEvent extends TypedEvent> extends EventTarget {
+  addEventListener<TCurrEvent extends TEvent>(
+    type: TCurrEvent['type'],
+    callback: TypedEventListenerOrEventListenerObject<TCurrEvent> | null,
+    options?: TypedEventListenerOptions | boolean,
+  ): void
+  dispatchEvent(event: TEvent): boolean
+  removeEventListener<TCurrEvent extends TEvent>(
+    type: TCurrEvent['type'],
+    callback: TypedEventListenerOrEventListenerObject<TCurrEvent> | null,
+    options?: { capture?: boolean } | boolean,
+  ): void
+}
+
+export interface AlknetEventTargetOptions {
+  /** The stream to the other end: what `connect()` or `onConnection` gave, or any `Duplex`. The target takes it over. */
+  stream: Duplex
+  /**
+   * What `event.detail` is. `'payload'` (default): the value alone; the event's type travels whole, as `createPubSub` of
+   * graphql-yoga wants it. `'envelope'`: an {@link EventEnvelope}, for events named `type` or, when `id` is not empty, `type:id`.
+   */
+  detail?: 'payload' | 'envelope'
+  /** The longest frame sent or accepted. Default 1 048 576, at most 67 108 864. */
+  maxFrame?: number
+  /** Bytes that may wait to be sent. Default 4 194 304. A single event is accepted when nothing waits, whatever its size. */
+  maxBuffered?: number
+  /**
+   * What becomes of an event for which there is no room. `'error'` (default): `dispatchEvent` throws `ENOBUFS`.
+   * `'drop-newest'`: it is not sent, `dispatchEvent` answers false. `'drop-oldest'`: waiting events are given up for it.
+   * `'disconnect'`: the stream is destroyed with `ENOBUFS`.
+   */
+  onOverflow?: 'error' | 'drop-oldest' | 'drop-newest' | 'disconnect'
+}
+
+/**
+ * Publish and subscribe over a stream. `dispatchEvent` sends to the other end and never to listeners of this one;
+ * the first listener of a topic subscribes there, removing the last one unsubscribes. An end that has been sent no subscription
+ * sends everything; from the first one on it sends only what was subscribed to. See docs/events.md.
+ */
+export interface AlknetEventTarget<TEvent extends TypedEvent = TypedEvent>
+  extends TypedEventTarget<TEvent>,
+    AsyncDisposable {
+  /**
+   * Sends an event. True: it was taken, or nobody there wants it. False: it was not, because the target is closed or full.
+   *
+   * @throws TypeError - a type that starts with `__`, is longer than 256 bytes, or a detail that is no JSON or of the wrong kind
+   * @throws AlknetError - `ERR_ALKNET_FRAME_TOO_LARGE`, `ERR_ALKNET_FRAME_INVALID` (deeper than 64 levels), `ENOBUFS`
+   */
+  dispatchEvent(event: TEvent): boolean
+  /** Resolves true once the other end has acknowledged the subscription to `topic`, false when it has not within 2 s. */
+  ready(topic: TEvent['type']): Promise<boolean>
+  /** Resolves when all that was dispatched has been taken by the stream; rejects when the stream is lost before. */
+  drained(): Promise<void>
+  /** Bytes dispatched that the stream has not sent yet. */
+  readonly bufferedAmount: number
+  /** Called for every frame that is dropped and for what ends the target. Listeners of `'error'` hear the peer's events of that name. */
+  onerror: ((event: CustomEvent<NodeJS.ErrnoException>) => void) | null
+  /** Called once, when the stream is closed; `detail` is what ended it, when that was no `close()` of either end. */
+  onclose: ((event: CustomEvent<NodeJS.ErrnoException | undefined>) => void) | null
+  /** Resolves when the stream is closed, with what ended it. Never rejects. */
+  readonly closed: Promise<NodeJS.ErrnoException | undefined>
+  /** Drops all listeners, sends what waits, ends the stream and resolves when it is closed, at most 10 s later. Idempotent. */
+  close(): Promise<void>
+}
+
+/** Puts typed publish/subscribe on a stream. */
+export function createAlknetEventTarget<TEvent extends TypedEvent = TypedEvent>(
+  options: AlknetEventTargetOptions,
+): AlknetEventTarget<TEvent>
+
+export interface FrameStreamOptions {
+  /** The longest message sent or accepted. Default 1 048 576, at most 67 108 864. */
+  maxFrame?: number
+}
+
+/**
+ * Messages on a stream: the framing of events (4-byte big-endian length) without their JSON.
+ *
+ * Iteration reads no more of the stream than it needs. Leaving a `for await` leaves the stream open, and another one goes on with the
+ * next message. It ends with the peer's end and throws `ERR_ALKNET_FRAME_TOO_LARGE`, `ERR_ALKNET_FRAME_INVALID` (an empty frame, or an
+ * end inside one) or whatever the stream failed with.
+ */
+export interface FrameStream extends AsyncDisposable {
+  /** A message may share its memory with others that came with it; copy what is kept for long. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Buffer>
+  /**
+   * Sends one message, at least one byte. Resolves when there is room for the next: awaiting it is backpressure. Messages of one turn
+   * leave in one write; bytes passed in must not change until then. Rejects with `ERR_ALKNET_FRAME_TOO_LARGE`, `ERR_ALKNET_FRAME_INVALID`
+   * (empty) or, once the stream is lost or closed, with the reason.
+   */
+  send(message: string | Uint8Array): Promise<void>
+  /** Bytes passed to `send()` that the stream has not sent yet. */
+  readonly bufferedAmount: number
+  /** Sends what waits, ends the stream and resolves when it is closed, at most 10 s later. What still comes is dropped. Idempotent. */
+  close(): Promise<void>
+}
+
+/** Puts message boundaries on a stream, which it takes over. */
+export function frameStream(duplex: Duplex, options?: FrameStreamOptions): FrameStream

@@ -1,0 +1,44 @@
+/**
+ * `connect()`: one stream on a session of its own.
+ */
+import type { AlknetConnectOptions, AlknetStream as Stream } from '../index.js'
+import { doorbell } from './doorbell.js'
+import { invalidType } from './errors.js'
+import { native } from './native.js'
+import { abortSignal, boolean, connectOptions, object, text } from './options.js'
+import { settle } from './pending.js'
+import { AlknetStream } from './stream.js'
+
+/**
+ * Opens one SSH session with one stream on it. Bad arguments reject too, with a `TypeError` whose code is
+ * `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`; nothing is thrown synchronously.
+ */
+export function connect(options: AlknetConnectOptions): Promise<Stream>
+export function connect(connectionString: string, options?: AlknetConnectOptions): Promise<Stream>
+export async function connect(
+  first: string | AlknetConnectOptions,
+  second?: AlknetConnectOptions,
+): Promise<Stream> {
+  const [connectionString, options] = whereAndHow(first, second)
+  const signal = abortSignal(options.signal)
+  const allowHalfOpen = boolean('options.allowHalfOpen', options.allowHalfOpen)
+  const checked = connectOptions(connectionString, options)
+  return settle(
+    () => native().connect(doorbell(), checked),
+    (stream) => new AlknetStream(stream, allowHalfOpen),
+    signal,
+  )
+}
+
+/** The arguments of `connect()` and `openSession()`: a connection string or options, or both. */
+export function whereAndHow(
+  first: string | AlknetConnectOptions,
+  second: AlknetConnectOptions | undefined,
+): [string | undefined, AlknetConnectOptions] {
+  if (typeof first === 'string') {
+    return [text('connectionString', first), object('options', second) ?? {}]
+  }
+  const options = object('options', first)
+  if (options === undefined) throw invalidType('options', 'an object', options)
+  return [undefined, options]
+}

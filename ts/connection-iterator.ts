@@ -1,0 +1,65 @@
+/**
+ * `for await` over a server's streams. It holds no stream: one is taken from the core for each `next()` that waits.
+ */
+import type { AlknetConnection } from '../index.js'
+
+/** What an iterator asks of its server. */
+interface Source {
+  closed(): boolean
+  failure(): Error | undefined
+  /** A `next()` waits. */
+  wanted(): void
+}
+
+interface Waiter {
+  resolve(result: IteratorResult<AlknetConnection>): void
+  reject(error: Error): void
+}
+
+/** One loop over the streams of a server. `queue` is the server's: who waits, in order, once for each `next()`. */
+export class ConnectionIterator implements AsyncIterableIterator<AlknetConnection> {
+  readonly #queue: ConnectionIterator[]
+  readonly #source: Source
+  readonly #waiters: Waiter[] = []
+  #done = false
+
+  constructor(queue: ConnectionIterator[], source: Source) {
+    this.#queue = queue
+    this.#source = source
+  }
+
+  next(): Promise<IteratorResult<AlknetConnection>> {
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject })
+      if (this.#done || this.#source.closed()) return this.end()
+      this.#queue.push(this)
+      this.#source.wanted()
+    })
+  }
+
+  return(): Promise<IteratorResult<AlknetConnection>> {
+    this.#done = true
+    for (let at = this.#queue.length - 1; at >= 0; at--) {
+      if (this.#queue[at] === this) this.#queue.splice(at, 1)
+    }
+    this.end()
+    return Promise.resolve({ done: true, value: undefined })
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  /** Answers the oldest `next()`. */
+  deliver(connection: AlknetConnection): void {
+    this.#waiters.shift()?.resolve({ done: false, value: connection })
+  }
+
+  /** Answers every `next()` with the end, the first one with the server's failure if there is one. */
+  end(): void {
+    const failure = this.#done ? undefined : this.#source.failure()
+    this.#done = true
+    if (failure !== undefined) this.#waiters.shift()?.reject(failure)
+    for (const waiter of this.#waiters.splice(0)) waiter.resolve({ done: true, value: undefined })
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * From what people pass to what the addon takes. Wrong types and impossible values are `TypeError`s; a key is never part of
+ * a message.
+ */
+import { types } from 'node:util'
+import type {
+  AlknetConnectOptions,
+  AlknetLimits,
+  AlknetServeOptions,
+  KeySource,
+} from '../index.js'
+import type { NativeConnectOptions, NativeServeOptions } from '../native/binding.js'
+import { AlknetError, invalidType, invalidValue } from './errors.js'
+
+// The longest time a timer can be set to, in Node and so in every option that is a time.
+const LONGEST = 0x7fff_ffff
+const MOST = 0xffff_ffff
+
+/** Checks the options of `connect()` and `openSession()`; the environment fills what is left out. */
+export function connectOptions(
+  connectionString: string | undefined,
+  options: AlknetConnectOptions,
+): NativeConnectOptions {
+  const server = text('options.server', options.server)
+  const identity =
+    options.identity === undefined ? process.env.ALKNET_IDENTITY || undefined : options.identity
+  const { path, contents } = key('options.identity', identity)
+  return defined({
+    connectionString,
+    server: server ?? (connectionString ? undefined : process.env.ALKNET_SERVER || undefined),
+    transport: transport(options.transport),
+    identityPath: path,
+    identity: contents,
+    user: text('options.user', options.user),
+    target: text('options.target', options.target),
+    hostKeys: hostKeys(options.hostKeys),
+    connectTimeout: integer('options.connectTimeout', options.connectTimeout, 1, LONGEST),
+    ...keepalive(options.keepalive),
+    window: window(options.window),
+  })
+}
+
+/** Checks the options of `serve()`. */
+export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
+  const hostKey = key('options.hostKey', options.hostKey)
+  const authorizedKeys = source('options.authorizedKeys', options.authorizedKeys)
+  return defined({
+    listen: text('options.listen', options.listen),
+    transport: transport(options.transport),
+    hostKeyPath: hostKey.path,
+    hostKey: hostKey.contents,
+    authorizedKeysPath: authorizedKeys.path,
+    authorizedKeys: authorizedKeys.contents,
+    ...keepalive(options.keepalive),
+    window: window(options.window),
+    ...limits(object('options.limits', options.limits) ?? {}),
+  })
+}
+
+/** The options object itself, which may be left out. */
+export function object<T extends object>(name: string, value: T | undefined): T | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'object' || value === null) throw invalidType(name, 'an object', value)
+  return value
+}
+
+export function text(name: string, value: string | undefined): string | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'string') throw invalidType(name, 'a string', value)
+  if (value === '' || value.includes('\0')) throw invalidValue(name, 'a string that is not empty')
+  return value
+}
+
+export function boolean(name: string, value: boolean | undefined): boolean | undefined {
+  if (value === undefined || typeof value === 'boolean') return value
+  throw invalidType(name, 'a boolean', value)
+}
+
+export function integer(
+  name: string,
+  value: number | undefined,
+  least: number,
+  most: number,
+): number | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'number') throw invalidType(name, 'a number', value)
+  if (Number.isInteger(value) && value >= least && value <= most) return value
+  throw invalidValue(name, `an integer from ${least} to ${most}, but is ${value}`)
+}
+
+/** A limit in milliseconds. */
+export function milliseconds(name: string, value: number | undefined): number | undefined {
+  return integer(name, value, 1, LONGEST)
+}
+
+export function abortSignal(value: AbortSignal | undefined): AbortSignal | undefined {
+  if (value === undefined) return undefined
+  // Not `instanceof`: a signal may come from another realm or a polyfill.
+  const usable = typeof value === 'object' && value !== null && 'aborted' in value
+  if (!usable) throw invalidType('options.signal', 'an AbortSignal', value)
+  return value
+}
+
+function transport(value: 'tcp' | undefined): 'tcp' | undefined {
+  if (value === undefined || value === 'tcp') return value
+  throw invalidValue('options.transport', "'tcp'")
+}
+
+function window(value: number | undefined): number | undefined {
+  return integer('options.window', value, 262_144, 16_777_216)
+}
+
+function keepalive(value: AlknetConnectOptions['keepalive']) {
+  if (value === false) return { keepaliveInterval: 0 }
+  if (value === undefined) return {}
+  if (typeof value !== 'object' || value === null) {
+    throw invalidType('options.keepalive', 'false or an object', value)
+  }
+  return {
+    keepaliveInterval: milliseconds('options.keepalive.interval', value.interval),
+    keepaliveCount: integer('options.keepalive.count', value.count, 1, MOST),
+  }
+}
+
+function limits(given: AlknetLimits) {
+  const limit = (name: keyof AlknetLimits) =>
+    integer(`options.limits.${name}`, given[name], 1, MOST)
+  return {
+    loginTimeout: milliseconds('options.limits.loginTimeout', given.loginTimeout),
+    maxAuthAttempts: limit('maxAuthAttempts'),
+    maxUnauthenticated: limit('maxUnauthenticated'),
+    maxUnauthenticatedPerSource: limit('maxUnauthenticatedPerSource'),
+    maxSessions: limit('maxSessions'),
+    maxChannelsPerSession: limit('maxChannelsPerSession'),
+    maxPending: limit('maxPending'),
+  }
+}
+
+interface Source {
+  path?: string | undefined
+  contents?: Uint8Array | undefined
+}
+
+function source(name: string, value: KeySource | undefined): Source {
+  if (value === undefined) return {}
+  if (typeof value === 'string') return { path: text(name, value) }
+  // Not `instanceof`: test runners give every file a realm of its own.
+  if (types.isUint8Array(value)) return { contents: value }
+  throw invalidType(name, 'a path or a Buffer', value)
+}
+
+/** A private key. One that is passed where a path belongs must not get into a message about a missing file. */
+function key(name: string, value: KeySource | undefined): Source {
+  if (typeof value === 'string' && isPrivateKey(value)) {
+    const hint = 'pass the key itself in a Buffer, or the path of its file as a string'
+    const message = `${name} is a path when it is a string, but is a key: ${hint}`
+    throw new AlknetError('ERR_ALKNET_KEY_INVALID', message, { phase: 'config', hint })
+  }
+  return source(name, value)
+}
+
+function hostKeys(value: AlknetConnectOptions['hostKeys']): string[] | undefined {
+  if (value === undefined) return undefined
+  const name = 'options.hostKeys'
+  const list: readonly (string | Uint8Array)[] =
+    typeof value === 'string' || types.isUint8Array(value) ? [value] : value
+  if (!Array.isArray(list)) throw invalidType(name, 'a string, a Buffer or an array of them', value)
+  return list.flatMap((entry) => hostKeyLines(name, entry))
+}
+
+function hostKeyLines(name: string, entry: string | Uint8Array): string[] {
+  if (typeof entry !== 'string' && !types.isUint8Array(entry)) {
+    throw invalidType(name, 'made of strings and Buffers', entry)
+  }
+  const keys = typeof entry === 'string' ? entry : Buffer.from(entry).toString('utf8')
+  if (isPrivateKey(keys)) {
+    const hint = 'pass the public key or its SHA256 fingerprint, and keep the private key where it is'
+    const message = `${name} has a private key: ${hint}`
+    throw new AlknetError('ERR_ALKNET_CONFIG', message, { phase: 'config', hint })
+  }
+  const lines = keys.split(/\r?\n/).map((line) => line.trim())
+  const found = lines.filter((line) => line !== '' && !line.startsWith('#'))
+  if (found.length === 0) throw invalidValue(name, 'fingerprints or public keys, but one is empty')
+  return found
+}
+
+function isPrivateKey(text: string): boolean {
+  return /-----BEGIN [A-Z0-9 ]*PRIVATE KEY/.test(text)
+}
+
+type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
+
+/** The same without the properties that are undefined, which to the addon is not the same as absent. */
+function defined<T extends object>(options: T): Defined<T>
+function defined(options: object): object {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}

@@ -1,0 +1,190 @@
+/**
+ * `serve()`: accepted streams, by listener or by iteration.
+ *
+ * Streams wait in the core, which bounds how many, and are taken from it only for a consumer: a `'connection'` listener or
+ * a `next()` that waits.
+ */
+import { EventEmitter } from 'node:events'
+import type * as contract from '../index.js'
+import type { NativeServer } from '../native/binding.js'
+import { ConnectionIterator } from './connection-iterator.js'
+import { CLOSED, doorbell, READABLE, Slot } from './doorbell.js'
+import { type AlknetError, fromNative, invalidType } from './errors.js'
+import { native } from './native.js'
+import { abortSignal, boolean, object, serveOptions } from './options.js'
+import { settle } from './pending.js'
+import { AlknetStream } from './stream.js'
+
+// So that a burst of connections leaves time for those that are open.
+const ACCEPTS_PER_TURN = 32
+
+/** Starts a server. Bad arguments reject like those of `connect()`. */
+export async function serve(options: contract.AlknetServeOptions): Promise<contract.AlknetServer> {
+  if (object('options', options) === undefined) throw invalidType('options', 'an object', options)
+  const signal = abortSignal(options.signal)
+  const allowHalfOpen = boolean('options.allowHalfOpen', options.allowHalfOpen)
+  const checked = serveOptions(options)
+  return settle(
+    () => native().serve(doorbell(), checked),
+    (server) => new AlknetServer(server, allowHalfOpen, signal),
+    signal,
+  )
+}
+
+class AlknetServer
+  extends EventEmitter<contract.AlknetServerEvents>
+  implements contract.AlknetServer
+{
+  readonly #native: NativeServer
+  readonly #slot: Slot
+  readonly #allowHalfOpen: boolean | undefined
+  readonly #signal: AbortSignal | undefined
+  readonly #abort = (): void => void this.close()
+  readonly #waiting: ConnectionIterator[] = []
+  #pullScheduled = false
+  #closing: Promise<void> | undefined
+  #whenClosed: (() => void) | undefined
+  #closed = false
+  #failure: AlknetError | undefined
+
+  readonly addresses: readonly string[]
+  readonly hostKeyFingerprint: string
+  readonly hostKey: string
+  readonly connectionString: string
+
+  constructor(
+    server: NativeServer,
+    allowHalfOpen: boolean | undefined,
+    signal: AbortSignal | undefined,
+  ) {
+    super()
+    this.#native = server
+    this.#allowHalfOpen = allowHalfOpen
+    this.#signal = signal
+    this.addresses = server.addresses()
+    this.hostKeyFingerprint = server.hostKeyFingerprint()
+    this.hostKey = server.hostKey()
+    this.connectionString = server.connectionString()
+    this.#slot = new Slot(server.id, (mask) => this.#onBell(mask))
+    signal?.addEventListener('abort', this.#abort, { once: true })
+    this.#watchListeners()
+  }
+
+  onConnection(
+    listener: (stream: contract.AlknetStream, info: contract.ConnectionInfo) => void,
+  ): this {
+    return this.on('connection', listener)
+  }
+
+  override removeAllListeners(event?: keyof contract.AlknetServerEvents): this {
+    super.removeAllListeners(event)
+    if (event === undefined) this.#watchListeners()
+    return this
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<contract.AlknetConnection> {
+    return new ConnectionIterator(this.#waiting, {
+      closed: () => this.#closed,
+      failure: () => this.#failure,
+      wanted: () => this.#schedulePull(),
+    })
+  }
+
+  get listening(): boolean {
+    return !this.#closed && this.#closing === undefined
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      if (this.#closed) return resolve()
+      this.#whenClosed = resolve
+      // Closing is work under way, which an `unref()` earlier was not about.
+      this.#slot.keepAlive.ref()
+      this.#native.close()
+    })
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  ref(): this {
+    this.#slot.keepAlive.ref()
+    return this
+  }
+
+  unref(): this {
+    this.#slot.keepAlive.unref()
+    return this
+  }
+
+  #watchListeners(): void {
+    // It comes before the listener is there, so the pull must be later.
+    EventEmitter.prototype.on.call(this, 'newListener', (event: unknown) => {
+      if (event === 'connection') this.#schedulePull()
+    })
+  }
+
+  #onBell(mask: number): void {
+    try {
+      if (mask & READABLE) this.#pull()
+    } finally {
+      if (mask & CLOSED) this.#onClosed()
+    }
+  }
+
+  #schedulePull(): void {
+    if (this.#pullScheduled || this.#closed) return
+    this.#pullScheduled = true
+    process.nextTick(() => {
+      this.#pullScheduled = false
+      this.#pull()
+    })
+  }
+
+  #pull(): void {
+    let drained = false
+    try {
+      drained = this.#acceptSome()
+    } finally {
+      // The bell rings only after `accept()` had nothing; a listener that throws must not stop the others' streams.
+      if (!drained) setImmediate(() => this.#pull())
+    }
+  }
+
+  /** True when there is nothing more to take, or nobody to take it. */
+  #acceptSome(): boolean {
+    for (let accepts = 0; accepts < ACCEPTS_PER_TURN; accepts++) {
+      if (this.#closed || !this.#wanted()) return true
+      const accepted = this.#native.accept()
+      if (accepted === null) return true
+      this.#deliver(new AlknetStream(accepted, this.#allowHalfOpen))
+    }
+    return false
+  }
+
+  #wanted(): boolean {
+    return this.#waiting.length > 0 || this.listenerCount('connection') > 0
+  }
+
+  #deliver(stream: AlknetStream): void {
+    const { info } = stream
+    const iterator = this.#waiting.shift()
+    if (iterator !== undefined) iterator.deliver({ stream, info })
+    else this.emit('connection', stream, info)
+  }
+
+  #onClosed(): void {
+    this.#closed = true
+    this.#slot.remove()
+    this.#signal?.removeEventListener('abort', this.#abort)
+    const failure = this.#native.failure()
+    if (failure !== null) this.#failure = fromNative(failure)
+    for (const iterator of this.#waiting.splice(0)) iterator.end()
+    this.#whenClosed?.()
+    // Nobody has to listen: `'close'` comes all the same, and iterators throw it.
+    if (this.#failure && this.listenerCount('error') > 0) this.emit('error', this.#failure)
+    this.emit('close')
+  }
+}
