@@ -281,3 +281,142 @@ export interface AlknetErrorDetails {
   fingerprint?: string
   reason?: 'prohibited' | 'connect-failed' | 'unknown-type' | 'resource-shortage'
 }
+
+// ---------------------------------------------------------------------------------------------- events
+
+/** What travels for one event: UTF-8 JSON behind a 4-byte big-endian length. All three keys are always there. */
+export interface EventEnvelope<TType extends string = string, TPayload = unknown> {
+  /** What happened. Types that start with `__` are alknet's own. */
+  type: TType
+  /** What it belongs to: a request id, a topic id, or `''`. */
+  id: string
+  /** Any JSON. */
+  payload: TPayload
+}
+
+/** A `CustomEvent` with a narrowed `type` and `detail`; the same as in `@graphql-yoga/typed-event-target`. */
+export type TypedEvent<TType extends string = string, TDetail = unknown> = Omit<
+  CustomEvent<TDetail>,
+  'detail' | 'type'
+> & { type: TType; detail: TDetail }
+
+export interface TypedEventListener<TEvent extends TypedEvent> {
+  (event: TEvent): void
+}
+
+export interface TypedEventListenerObject<TEvent extends TypedEvent> {
+  handleEvent(event: TEvent): void
+}
+
+export type TypedEventListenerOrEventListenerObject<TEvent extends TypedEvent> =
+  | TypedEventListener<TEvent>
+  | TypedEventListenerObject<TEvent>
+
+/** Options of `addEventListener`, as on the platform. */
+export interface TypedEventListenerOptions {
+  capture?: boolean
+  once?: boolean
+  passive?: boolean
+  signal?: AbortSignal
+}
+
+/** An `EventTarget` that knows its events; assignable to and from that of `@graphql-yoga/typed-event-target`. */
+export interface TypedEventTarget<TEvent extends TypedEvent> extends EventTarget {
+  addEventListener<TCurrEvent extends TEvent>(
+    type: TCurrEvent['type'],
+    callback: TypedEventListenerOrEventListenerObject<TCurrEvent> | null,
+    options?: TypedEventListenerOptions | boolean,
+  ): void
+  dispatchEvent(event: TEvent): boolean
+  removeEventListener<TCurrEvent extends TEvent>(
+    type: TCurrEvent['type'],
+    callback: TypedEventListenerOrEventListenerObject<TCurrEvent> | null,
+    options?: { capture?: boolean } | boolean,
+  ): void
+}
+
+export interface AlknetEventTargetOptions {
+  /** The stream to the other end: what `connect()` or `onConnection` gave, or any `Duplex`. The target takes it over. */
+  stream: Duplex
+  /**
+   * What `event.detail` is. `'payload'` (default): the value alone; the event's type travels whole, as `createPubSub` of
+   * graphql-yoga wants it. `'envelope'`: an {@link EventEnvelope}, for events named `type` or, when `id` is not empty, `type:id`.
+   */
+  detail?: 'payload' | 'envelope'
+  /** The longest frame sent or accepted. Default 1 048 576, at most 67 108 864. */
+  maxFrame?: number
+  /** Bytes that may wait to be sent. Default 4 194 304. A single event is accepted when nothing waits, whatever its size. */
+  maxBuffered?: number
+  /**
+   * What becomes of an event for which there is no room. `'error'` (default): `dispatchEvent` throws `ENOBUFS`.
+   * `'drop-newest'`: it is not sent, `dispatchEvent` answers false. `'drop-oldest'`: waiting events are given up for it.
+   * `'disconnect'`: the stream is destroyed with `ENOBUFS`.
+   */
+  onOverflow?: 'error' | 'drop-oldest' | 'drop-newest' | 'disconnect'
+}
+
+/**
+ * Publish and subscribe over a stream. `dispatchEvent` sends to the other end and never to listeners of this one;
+ * the first listener of a topic subscribes there, removing the last one unsubscribes. An end that has been sent no subscription
+ * sends everything; from the first one on it sends only what was subscribed to. See docs/events.md.
+ */
+export interface AlknetEventTarget<TEvent extends TypedEvent = TypedEvent>
+  extends TypedEventTarget<TEvent>,
+    AsyncDisposable {
+  /**
+   * Sends an event. True: it was taken, or nobody there wants it. False: it was not, because the target is closed or full.
+   *
+   * @throws TypeError - a type that starts with `__`, is longer than 256 bytes, or a detail that is no JSON or of the wrong kind
+   * @throws AlknetError - `ERR_ALKNET_FRAME_TOO_LARGE`, `ERR_ALKNET_FRAME_INVALID` (deeper than 64 levels), `ENOBUFS`
+   */
+  dispatchEvent(event: TEvent): boolean
+  /** Resolves true once the other end has acknowledged the subscription to `topic`, false when it has not within 2 s. */
+  ready(topic: TEvent['type']): Promise<boolean>
+  /** Resolves when all that was dispatched has been taken by the stream; rejects when the stream is lost before. */
+  drained(): Promise<void>
+  /** Bytes dispatched that the stream has not sent yet. */
+  readonly bufferedAmount: number
+  /** Called for every frame that is dropped and for what ends the target. Listeners of `'error'` hear the peer's events of that name. */
+  onerror: ((event: CustomEvent<NodeJS.ErrnoException>) => void) | null
+  /** Called once, when the stream is closed; `detail` is what ended it, when that was no `close()` of either end. */
+  onclose: ((event: CustomEvent<NodeJS.ErrnoException | undefined>) => void) | null
+  /** Resolves when the stream is closed, with what ended it. Never rejects. */
+  readonly closed: Promise<NodeJS.ErrnoException | undefined>
+  /** Drops all listeners, sends what waits, ends the stream and resolves when it is closed, at most 10 s later. Idempotent. */
+  close(): Promise<void>
+}
+
+/** Puts typed publish/subscribe on a stream. */
+export function createAlknetEventTarget<TEvent extends TypedEvent = TypedEvent>(
+  options: AlknetEventTargetOptions,
+): AlknetEventTarget<TEvent>
+
+export interface FrameStreamOptions {
+  /** The longest message sent or accepted. Default 1 048 576, at most 67 108 864. */
+  maxFrame?: number
+}
+
+/**
+ * Messages on a stream: the framing of events (4-byte big-endian length) without their JSON.
+ *
+ * Iteration reads no more of the stream than it needs. Leaving a `for await` leaves the stream open, and another one goes on with the
+ * next message. It ends with the peer's end and throws `ERR_ALKNET_FRAME_TOO_LARGE`, `ERR_ALKNET_FRAME_INVALID` (an empty frame, or an
+ * end inside one) or whatever the stream failed with.
+ */
+export interface FrameStream extends AsyncDisposable {
+  /** A message may share its memory with others that came with it; copy what is kept for long. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Buffer>
+  /**
+   * Sends one message, at least one byte. Resolves when there is room for the next: awaiting it is backpressure. Messages of one turn
+   * leave in one write; bytes passed in must not change until then. Rejects with `ERR_ALKNET_FRAME_TOO_LARGE`, `ERR_ALKNET_FRAME_INVALID`
+   * (empty) or, once the stream is lost or closed, with the reason.
+   */
+  send(message: string | Uint8Array): Promise<void>
+  /** Bytes passed to `send()` that the stream has not sent yet. */
+  readonly bufferedAmount: number
+  /** Sends what waits, ends the stream and resolves when it is closed, at most 10 s later. What still comes is dropped. Idempotent. */
+  close(): Promise<void>
+}
+
+/** Puts message boundaries on a stream, which it takes over. */
+export function frameStream(duplex: Duplex, options?: FrameStreamOptions): FrameStream
