@@ -1,0 +1,74 @@
+"""An asyncssh client for the suites: does what its last argument names and prints one line of JSON.
+
+Arguments: port, private key, host public key, action.
+"""
+
+import asyncio
+import hashlib
+import json
+import sys
+
+import asyncssh
+
+
+async def echo(connection, size=8 * 1024 * 1024):
+    """Sends and reads at once on two channels of one session, half-closing first."""
+    async def one(seed):
+        reader, writer = await connection.open_connection('alknet-control', 1, encoding=None)
+        data = hashlib.sha256(seed).digest() * (size // 32)
+
+        async def send():
+            for at in range(0, size, 65536):
+                writer.write(data[at:at + 65536])
+                await writer.drain()
+            writer.write_eof()
+
+        _, got = await asyncio.gather(send(), reader.read())
+        return got == data
+
+    return {'equal': await asyncio.gather(one(b'one'), one(b'two'))}
+
+
+async def refusals(connection):
+    """Asks for everything that is not offered and tells what was answered, then uses the session."""
+    async def answer(attempt):
+        try:
+            await attempt
+            return 'granted'
+        except asyncssh.ChannelOpenError as error:
+            return error.code
+        except asyncssh.ChannelListenError:
+            return 'listen refused'
+
+    answers = {
+        'shell': await answer(connection.create_process()),
+        'command': await answer(connection.create_process('id')),
+        'host': await answer(connection.open_connection('127.0.0.1', 9)),
+        'name': await answer(connection.open_connection('alknet-other', 1)),
+        'socket': await answer(connection.open_unix_connection('/tmp/x')),
+        'listen': await answer(connection.forward_remote_port('127.0.0.1', 0, '127.0.0.1', 9)),
+    }
+    return answers | await echo(connection, 65536)
+
+
+async def rekey(connection):
+    return await echo(connection)
+
+
+actions = {'echo': echo, 'refusals': refusals, 'rekey': rekey}
+
+
+async def main(port, key, host_key, action):
+    limits = {'rekey_bytes': 1_000_000} if action == 'rekey' else {}
+    known_hosts = ([asyncssh.import_public_key(host_key)], [], [])
+    try:
+        async with asyncssh.connect(
+                '127.0.0.1', int(port), username='visitor', client_keys=[key], agent_path=None, config=None,
+                known_hosts=known_hosts, **limits) as connection:
+            result = await actions[action](connection)
+    except asyncssh.PermissionDenied as error:
+        result = {'denied': error.reason}
+    print(json.dumps(result), flush=True)
+
+
+asyncio.run(main(*sys.argv[1:]))

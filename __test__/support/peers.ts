@@ -1,0 +1,44 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { describe } from 'vitest'
+
+/** Programs of others that suites talk to. */
+export type Peer = 'ssh' | 'sshd' | 'openssl' | 'asyncssh'
+
+/** Python of a virtual environment with asyncssh: `ALKNET_PYTHON`, or the one in the cache directory. */
+function python(): string {
+  const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
+  return process.env.ALKNET_PYTHON ?? join(cache, 'alknet', 'venv', 'bin', 'python')
+}
+
+function inPath(program: string): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin', '/sbin']
+  return folders.map((folder) => join(folder, program)).find((path) => existsSync(path))
+}
+
+/** Path of the program (for asyncssh: of its Python), or nothing when this machine lacks it. */
+export function findPeer(peer: Peer): string | undefined {
+  if (peer !== 'asyncssh') return inPath(peer)
+  const path = python()
+  return spawnSync(path, ['-c', 'import asyncssh']).status === 0 ? path : undefined
+}
+
+/** Path of a peer that {@link describeWith} has found before. */
+export function peerPath(peer: Peer): string {
+  const path = findPeer(peer)
+  if (path === undefined) throw new Error(`${peer} is not on this machine`)
+  return path
+}
+
+/** `describe` that is skipped, loudly, without the peer; with `CI=true` a missing peer is a failure. */
+export function describeWith(peer: Peer, name: string, body: () => void): void {
+  if (findPeer(peer) !== undefined) {
+    describe(name, body)
+    return
+  }
+  if (process.env.CI === 'true') throw new Error(`${peer} is missing: '${name}' cannot be shown`)
+  console.warn(`SKIPPED for want of ${peer}: ${name}`)
+  describe.skip(name, body)
+}
