@@ -1,0 +1,268 @@
+import { writeFileSync } from 'node:fs'
+import { connect as tcpConnect } from 'node:net'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { expect, it } from 'vitest'
+import { type AlknetConnectOptions, type AlknetServer, connect, openSession } from '../index.js'
+import { closing, discard, nextConnection, rejection, sink, startServer } from './support/alknet.js'
+import { chunks, hear, MiB, receive, receiveAll, say, send, text } from './support/bytes.js'
+import { afterwards } from './support/cleanup.js'
+import { clientKey, hostKey, scratch, strangerKey } from './support/keys.js'
+import { freePort, startEcho, startTcp } from './support/net.js'
+import { describeWith, peerPath } from './support/peers.js'
+import { type Program, start } from './support/program.js'
+import { type Sshd, startSshd } from './support/sshd.js'
+
+/** Starts OpenSSH's client against `server`, with its host key known and nothing read from the user's files. */
+async function ssh(
+  server: AlknetServer,
+  args: readonly string[],
+  identity?: string,
+): Promise<Program> {
+  const [host, port] = (server.addresses[0] ?? '').split(':')
+  const knownHosts = join(scratch(), `known_hosts.${port}`)
+  writeFileSync(knownHosts, `[${host}]:${port} ${server.hostKey}\n`)
+  const settings = [
+    'BatchMode=yes',
+    'IdentitiesOnly=yes',
+    'StrictHostKeyChecking=yes',
+    `UserKnownHostsFile=${knownHosts}`,
+    'GlobalKnownHostsFile=none',
+  ].flatMap((setting) => ['-o', setting])
+  const key = identity ?? (await clientKey()).path
+  const own = ['-F', 'none', '-p', `${port}`, '-i', key, ...settings]
+  return start(peerPath('ssh'), [...own, ...args, `visitor@${host}`], { lines: false })
+}
+
+/** One event as it goes over the wire: four bytes of length, then JSON. */
+function frame(value: unknown): Buffer {
+  const body = Buffer.from(JSON.stringify(value))
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(body.length)
+  return Buffer.concat([length, body])
+}
+
+describeWith('ssh', 'OpenSSH’s client at our server', () => {
+  it('carries framed messages with -W', async () => {
+    const server = await startServer()
+    const accepted = nextConnection(server)
+    const client = await ssh(server, ['-W', 'alknet-control:1'])
+    const { stream, info } = await accepted
+    expect(info).toMatchObject({ user: 'visitor', target: 'alknet-control' })
+    expect(info.peer).toMatch(/^SSH-2\.0-OpenSSH_/)
+    expect(info.keyFingerprint).toBe((await clientKey()).fingerprint)
+    const [question, answer] = [
+      frame({ type: 'ask', id: '', payload: 'wer?' }),
+      frame({ type: 'tell', id: '', payload: 'ich' }),
+    ]
+    client.stdin.write(question)
+    expect(await hear(stream, question.length)).toBe(String(question))
+    stream.write(answer)
+    expect(await hear(client.stdout, answer.length)).toBe(String(answer))
+    client.stdin.end()
+    stream.end()
+    expect((await client.exit).code).toBe(0)
+  })
+
+  it('carries 32 MiB both ways at once, then an end from each side', async () => {
+    const server = await startServer()
+    const accepted = nextConnection(server)
+    const client = await ssh(server, ['-W', 'alknet-control:1'])
+    const { stream } = await accepted
+    const answered = Promise.all([receiveAll(client.stdout), receiveAll(stream)])
+    await Promise.all([pipeline(chunks(32 * MiB), client.stdin), send(stream, 32 * MiB)])
+    stream.end()
+    expect(await answered).toEqual([32 * MiB, 32 * MiB])
+    expect((await client.exit).code).toBe(0)
+  })
+
+  it('gives one connection per forwarded stream, all of one session', async () => {
+    const server = await startServer()
+    const port = await freePort()
+    const forward = `127.0.0.1:${port}:alknet-control:1`
+    const client = await ssh(server, ['-v', '-N', '-o', 'ExitOnForwardFailure=yes', '-L', forward])
+    await client.complains(/Entering interactive session/)
+    const accepted = []
+    const locals = []
+    for (const _ of [1, 2]) {
+      const coming = nextConnection(server)
+      locals.push(discard(tcpConnect(port, '127.0.0.1')))
+      accepted.push(await coming)
+    }
+    for (const [i, { stream }] of accepted.entries())
+      await say(stream, locals[i] as never, `number ${i}`)
+    expect(new Set(accepted.map(({ info }) => info.sessionId)).size).toBe(1)
+  })
+
+  it('loses the stream when the client is killed', async () => {
+    const server = await startServer()
+    const accepted = nextConnection(server)
+    const client = await ssh(server, ['-W', 'alknet-control:1'])
+    const lost = closing(sink((await accepted).stream))
+    client.kill('SIGKILL')
+    expect((await lost)?.code).toMatch(/^(ECONNRESET|ERR_ALKNET_SESSION_CLOSED)$/)
+  })
+
+  it.each([
+    [
+      'a shell',
+      ['-T'],
+      /channel 0: open failed: (unknown channel type|administratively prohibited)/,
+    ],
+    [
+      'a command',
+      ['-n'],
+      /channel 0: open failed: (unknown channel type|administratively prohibited)/,
+    ],
+    [
+      'a subsystem',
+      ['-s'],
+      /channel 0: open failed: (unknown channel type|administratively prohibited)/,
+    ],
+    ['another host', ['-W', '127.0.0.1:9'], /open failed: administratively prohibited/],
+    ['another name of ours', ['-W', 'alknet-other:1'], /open failed: administratively prohibited/],
+    [
+      'listening',
+      ['-N', '-o', 'ExitOnForwardFailure=yes', '-R', '0:127.0.0.1:9'],
+      /remote port forwarding failed/,
+    ],
+  ])('is refused %s, and told why', async (_what, args, said) => {
+    const server = await startServer()
+    const client = await ssh(server, args)
+    const { code, stderr } = await client.exit
+    expect(stderr).toMatch(said)
+    expect(code).toBe(255)
+  })
+
+  it('is refused with a key that is not authorised', async () => {
+    const server = await startServer()
+    const client = await ssh(server, ['-W', 'alknet-control:1'], (await strangerKey()).path)
+    const { code, stderr } = await client.exit
+    expect({ code, told: stderr.includes('Permission denied (publickey)') }).toEqual({
+      code: 255,
+      told: true,
+    })
+  })
+})
+
+/** What it takes to get through `sshd` to `target`. */
+async function through(sshd: Sshd, target?: string): Promise<AlknetConnectOptions> {
+  const [identity, hostKeys] = [(await clientKey()).path, (await hostKey()).fingerprint]
+  return {
+    server: sshd.server,
+    user: sshd.user,
+    identity,
+    hostKeys,
+    ...(target !== undefined && { target }),
+  }
+}
+
+async function sessionThrough(sshd: Sshd) {
+  const session = await openSession(await through(sshd))
+  afterwards(() => session.close())
+  return session
+}
+
+describeWith('sshd', 'connect() at OpenSSH’s server', () => {
+  it('reaches host and port, and knows whom it talked to', async () => {
+    const [sshd, echo] = [await startSshd(), await startEcho()]
+    const client = discard(await connect(await through(sshd, echo.server)))
+    expect(client.info).toMatchObject({ user: userInfo().username, target: echo.server })
+    expect(client.info.peer).toMatch(/^SSH-2\.0-OpenSSH_/)
+    const received = receiveAll(client)
+    await send(client, 32 * MiB)
+    client.end()
+    expect(await received).toBe(32 * MiB)
+  })
+
+  it('reaches IPv6 targets in brackets', async () => {
+    const [sshd, echo] = [await startSshd(), await startEcho('::1')]
+    const client = discard(await connect(await through(sshd, echo.server)))
+    await say(client, client, 'six')
+  })
+
+  it('half-closes either way', async () => {
+    const sshd = await startSshd()
+    const answering = await startTcp(
+      (socket) => void text(socket).then((asked) => socket.end(`got ${asked}`)),
+    )
+    const asking = discard(await connect(await through(sshd, answering.server)))
+    asking.end('question')
+    expect(await text(asking)).toBe('got question')
+    const greeting = await startTcp((socket) => socket.end('greeting'))
+    const heard = greeting.next().then(text)
+    const listening = discard(await connect(await through(sshd, greeting.server)))
+    expect(await text(listening)).toBe('greeting')
+    listening.end('and more')
+    expect(await heard).toBe('and more')
+  })
+
+  it('moves bulk on eight streams of one session through many rekeys', async () => {
+    const [sshd, echo] = [await startSshd(['RekeyLimit 1M']), await startEcho()]
+    const session = await sessionThrough(sshd)
+    expect(session.hostKeyFingerprint).toBe((await hostKey()).fingerprint)
+    const moves = Array.from({ length: 8 }, async () => {
+      const stream = discard(await session.open(echo.server))
+      await Promise.all([send(stream, 4 * MiB), receive(stream, 4 * MiB)])
+    })
+    await Promise.all(moves)
+  })
+
+  it.each([
+    ['refuses', 'ECONNREFUSED', async () => `127.0.0.1:${await freePort()}`],
+    ['does not exist', 'ENOTFOUND', async () => 'nonexistent.invalid:9'],
+  ])('tells when the far target %s: %s', async (_how, code, target) => {
+    const sshd = await startSshd()
+    const session = await sessionThrough(sshd)
+    const expected = { code, phase: 'channel', reason: 'connect-failed' }
+    expect(await rejection(session.open(await target()))).toMatchObject(expected)
+    expect(await rejection(connect(await through(sshd, await target())))).toMatchObject(expected)
+  })
+
+  it('tells when the server forbids the target', async () => {
+    const [sshd, echo] = [await startSshd(['PermitOpen 127.0.0.1:9']), await startEcho()]
+    const attempt = connect(await through(sshd, echo.server))
+    const expected = { code: 'ERR_ALKNET_CHANNEL_REJECTED', reason: 'prohibited', phase: 'channel' }
+    expect(await rejection(attempt)).toMatchObject(expected)
+  })
+
+  it('is told that a key or a host key is wrong', async () => {
+    const sshd = await startSshd()
+    const stranger = await strangerKey()
+    const options = await through(sshd)
+    expect(await rejection(openSession({ ...options, identity: stranger.path }))).toMatchObject({
+      code: 'ERR_ALKNET_AUTH_REJECTED',
+    })
+    expect(
+      await rejection(openSession({ ...options, hostKeys: stranger.fingerprint })),
+    ).toMatchObject({
+      code: 'ERR_ALKNET_HOST_KEY_CHANGED',
+      fingerprint: (await hostKey()).fingerprint,
+    })
+  })
+
+  it('loses its streams when the server is killed in mid-transfer', async () => {
+    const sshd = await startSshd()
+    const source = await startTcp(
+      (socket) => void pipeline(chunks(1024 * MiB), socket).catch(() => {}),
+    )
+    const client = discard(await connect(await through(sshd, source.server)))
+    await receive(client, MiB)
+    const lost = closing(sink(client))
+    sshd.killSessions()
+    expect((await lost)?.code).toMatch(/^(ECONNRESET|ERR_ALKNET_SESSION_CLOSED)$/)
+  })
+
+  it('leaves other streams going while one is not read', async () => {
+    const [sshd, echo] = [await startSshd(), await startEcho()]
+    const source = await startTcp(
+      (socket) => void pipeline(chunks(8 * MiB), socket).catch(() => {}),
+    )
+    const session = await sessionThrough(sshd)
+    const stalled = discard(await session.open(source.server))
+    const other = discard(await session.open(echo.server))
+    await Promise.all([send(other, 16 * MiB), receive(other, 16 * MiB)])
+    expect(await receiveAll(stalled)).toBe(8 * MiB)
+  })
+})
