@@ -102,6 +102,25 @@ fn examples_in_the_readme_are_the_files_that_the_tests_run() {
         assert_eq!(block, Some(file.as_str()), "README.md shows another examples/{name}");
         shown += 1;
     }
-    assert!(shown >= 3, "README.md shows {shown} examples");
+    assert!(shown >= 4, "README.md shows {shown} examples");
     assert_eq!(readme.matches("```js\n").count(), shown, "README.md has code that no test runs");
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let at_root = fs::read_dir(root).expect("the root");
+    let in_docs = fs::read_dir(root.join("docs")).expect("docs/");
+    let pages = at_root.chain(in_docs).map(|entry| entry.expect("an entry").path());
+    for page in pages.filter(|path| path.extension().is_some_and(|found| found == "md")) {
+        let text = fs::read_to_string(&page).expect("a page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let target = page.parent().expect("its folder").join(file);
+            assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+        }
+    }
 }

@@ -1,0 +1,63 @@
+import { copyFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { frameStream } from '../index.js'
+import { startServer } from './support/alknet.js'
+import { clientKey, hostKey, scratch } from './support/keys.js'
+import { type Program, start } from './support/program.js'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Runs an example of the README as its reader would: in a directory with the key files that the README makes. */
+function example(name: string, ...args: string[]): Program {
+  const script = `${root}examples/${name}.mjs`
+  return start('env', ['-C', scratch(), process.execPath, script, ...args])
+}
+
+describe('the examples of the README', () => {
+  beforeAll(async () => {
+    const [host, client] = await Promise.all([hostKey(), clientKey()])
+    copyFileSync(host.path, `${scratch()}/host_key`)
+    copyFileSync(client.path, `${scratch()}/client_key`)
+    copyFileSync(client.publicPath, `${scratch()}/authorized_keys`)
+  })
+
+  it('serve and connect: the client hears its echo', async () => {
+    const server = example('serve', '127.0.0.1:0')
+    const connectionString = await server.line()
+    const client = example('connect', connectionString)
+    expect(await client.line()).toBe('hello from here')
+    expect(await client.exit).toMatchObject({ code: 0, stderr: '' })
+    await server.complains(/^alknet with SHA256:\S+ from 127\.0\.0\.1\n$/)
+  })
+
+  it('events: the answer comes and the process ends by itself', async () => {
+    const program = example('events')
+    expect(await program.line()).toBe('{ length: 17 }')
+    expect(await program.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('pubsub: what is published under the topic is iterated', async () => {
+    const server = await startServer()
+    server.onConnection(async (stream) => {
+      const messages = frameStream(stream)
+      for await (const message of messages) {
+        const { type, payload } = JSON.parse(message.toString())
+        if (type !== '__subscribe') continue
+        expect(payload).toEqual({ topic: 'news' })
+        await messages.send(JSON.stringify({ type: 'news', id: '', payload: 'it works' }))
+      }
+    })
+    const program = example('pubsub', server.connectionString)
+    expect(await program.line()).toBe('it works')
+  })
+
+  it('the demo ends well and says so', async () => {
+    const program = start(process.execPath, [`${root}scripts/demo.mjs`], { lines: false })
+    let text = ''
+    for await (const chunk of program.stdout) text += chunk
+    expect(await program.exit).toMatchObject({ code: 0, stderr: '' })
+    expect(text).toContain('Everything arrived as it was sent')
+    expect(text.split('\n').filter((line) => line.length > 80)).toEqual([])
+  })
+})
