@@ -1,3 +1,5 @@
+//! Tells the linker how an addon finds its host.
+
 fn main() {
     napi_build::setup();
 }

@@ -6,14 +6,12 @@ import type { AlknetConnection } from '../index.js'
 /** What an iterator asks of its server. */
 interface Source {
   closed(): boolean
-  failure(): Error | undefined
   /** A `next()` waits. */
   wanted(): void
 }
 
 interface Waiter {
   resolve(result: IteratorResult<AlknetConnection>): void
-  reject(error: Error): void
 }
 
 /** One loop over the streams of a server. `queue` is the server's: who waits, in order, once for each `next()`. */
@@ -29,8 +27,8 @@ export class ConnectionIterator implements AsyncIterableIterator<AlknetConnectio
   }
 
   next(): Promise<IteratorResult<AlknetConnection>> {
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ resolve, reject })
+    return new Promise((resolve) => {
+      this.#waiters.push({ resolve })
       if (this.#done || this.#source.closed()) return this.end()
       this.#queue.push(this)
       this.#source.wanted()
@@ -55,11 +53,9 @@ export class ConnectionIterator implements AsyncIterableIterator<AlknetConnectio
     this.#waiters.shift()?.resolve({ done: false, value: connection })
   }
 
-  /** Answers every `next()` with the end, the first one with the server's failure if there is one. */
+  /** Answers every `next()` with the end. */
   end(): void {
-    const failure = this.#done ? undefined : this.#source.failure()
     this.#done = true
-    if (failure !== undefined) this.#waiters.shift()?.reject(failure)
     for (const waiter of this.#waiters.splice(0)) waiter.resolve({ done: true, value: undefined })
   }
 }

@@ -9,7 +9,7 @@ import type * as contract from '../index.js'
 import type { NativeServer } from '../native/binding.js'
 import { ConnectionIterator } from './connection-iterator.js'
 import { CLOSED, doorbell, READABLE, Slot } from './doorbell.js'
-import { type AlknetError, fromNative, invalidType } from './errors.js'
+import { invalidType } from './errors.js'
 import { native } from './native.js'
 import { abortSignal, boolean, object, serveOptions } from './options.js'
 import { settle } from './pending.js'
@@ -45,7 +45,6 @@ class AlknetServer
   #closing: Promise<void> | undefined
   #whenClosed: (() => void) | undefined
   #closed = false
-  #failure: AlknetError | undefined
 
   readonly addresses: readonly string[]
   readonly hostKeyFingerprint: string
@@ -85,7 +84,6 @@ class AlknetServer
   [Symbol.asyncIterator](): AsyncIterableIterator<contract.AlknetConnection> {
     return new ConnectionIterator(this.#waiting, {
       closed: () => this.#closed,
-      failure: () => this.#failure,
       wanted: () => this.#schedulePull(),
     })
   }
@@ -179,12 +177,8 @@ class AlknetServer
     this.#closed = true
     this.#slot.remove()
     this.#signal?.removeEventListener('abort', this.#abort)
-    const failure = this.#native.failure()
-    if (failure !== null) this.#failure = fromNative(failure)
     for (const iterator of this.#waiting.splice(0)) iterator.end()
     this.#whenClosed?.()
-    // Nobody has to listen: `'close'` comes all the same, and iterators throw it.
-    if (this.#failure && this.listenerCount('error') > 0) this.emit('error', this.#failure)
     this.emit('close')
   }
 }

@@ -1,0 +1,96 @@
+//! The doorbell: one wake-up of the JS thread for all that became ready since the last.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alknet::{Events, Observer};
+use napi::bindgen_prelude::*;
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi_derive::napi;
+
+/// Weak: an open bell does not keep the process alive. Unbounded, but never called twice before it was answered.
+type Ring = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
+
+/// What the bell's holders share.
+#[derive(Default)]
+pub(crate) struct Bell {
+    last_id: AtomicU32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Pairs: id, events.
+    ready: Vec<u32>,
+    rung: bool,
+    ring: Option<Ring>,
+}
+
+impl Bell {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for the next handle, unique in its environment.
+    pub(crate) fn next_id(&self) -> u32 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn ring(&self, id: u32, events: u8) {
+        let mut state = self.lock();
+        // Under the lock, so that the function cannot be released meanwhile.
+        if let Some(ring) = &state.ring {
+            if !state.rung {
+                ring.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            }
+            state.rung = true;
+            state.ready.extend([id, u32::from(events)]);
+        }
+    }
+
+    /// The environment goes away: releases the function on the JS thread, as Node demands.
+    fn silence(&self) {
+        let ring = self.lock().ring.take();
+        drop(ring);
+    }
+}
+
+/// Rings for one handle.
+pub(crate) struct Ringer {
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) id: u32,
+}
+
+impl Observer for Ringer {
+    fn notify(&self, events: Events) {
+        self.bell.ring(self.id, events.bits());
+    }
+}
+
+/// One per JS environment.
+#[napi]
+pub struct Doorbell {
+    pub(crate) bell: Arc<Bell>,
+}
+
+#[napi]
+impl Doorbell {
+    /// `ring` is called on the JS thread when something became ready and nothing was before.
+    #[napi(constructor)]
+    pub fn new(env: Env, ring: Function<'_, (), ()>) -> Result<Self> {
+        let bell = Arc::new(Bell::default());
+        let ring =
+            ring.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
+        bell.lock().ring = Some(ring);
+        env.add_env_cleanup_hook(Arc::clone(&bell), |bell| bell.silence())?;
+        Ok(Self { bell })
+    }
+
+    /// Pairs of id and events of all that became ready; the next event rings again.
+    #[napi]
+    pub fn take(&self) -> Vec<u32> {
+        let mut state = self.bell.lock();
+        state.rung = false;
+        std::mem::take(&mut state.ready)
+    }
+}

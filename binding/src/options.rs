@@ -1,0 +1,113 @@
+//! Option objects as they come from TypeScript, and their conversion.
+
+use std::time::Duration;
+
+use alknet::{ConnectOptions, Keepalive, KeySource, Limits, ServeOptions};
+use napi::bindgen_prelude::Uint8Array;
+use napi_derive::napi;
+
+#[napi(object)]
+#[derive(Default)]
+pub struct NativeConnectOptions {
+    pub server: Option<String>,
+    pub connection_string: Option<String>,
+    pub identity_path: Option<String>,
+    pub identity: Option<Uint8Array>,
+    pub user: Option<String>,
+    pub target: Option<String>,
+    pub host_keys: Option<Vec<String>>,
+    pub connect_timeout: Option<u32>,
+    pub keepalive_interval: Option<u32>,
+    pub keepalive_count: Option<u32>,
+    pub window: Option<u32>,
+}
+
+#[napi(object)]
+#[derive(Default)]
+pub struct NativeServeOptions {
+    pub listen: Option<String>,
+    pub host_key_path: Option<String>,
+    pub host_key: Option<Uint8Array>,
+    pub authorized_keys_path: Option<String>,
+    pub authorized_keys: Option<Uint8Array>,
+    pub keepalive_interval: Option<u32>,
+    pub keepalive_count: Option<u32>,
+    pub window: Option<u32>,
+    pub login_timeout: Option<u32>,
+    pub max_auth_attempts: Option<u32>,
+    pub max_unauthenticated: Option<u32>,
+    pub max_unauthenticated_per_source: Option<u32>,
+    pub max_sessions: Option<u32>,
+    pub max_channels_per_session: Option<u32>,
+    pub max_pending: Option<u32>,
+}
+
+impl TryFrom<NativeConnectOptions> for ConnectOptions {
+    type Error = alknet::Error;
+
+    fn try_from(options: NativeConnectOptions) -> Result<Self, Self::Error> {
+        let default = Self::default();
+        let made = Self {
+            server: options.server.unwrap_or_default(),
+            identity: source(options.identity_path, options.identity.as_ref()),
+            user: options.user.unwrap_or(default.user),
+            host_keys: options.host_keys.unwrap_or_default(),
+            timeout: millis(options.connect_timeout, default.timeout),
+            keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
+            window: options.window.unwrap_or(default.window),
+        };
+        match options.connection_string {
+            Some(text) => made.connection_string(&text),
+            None => Ok(made),
+        }
+    }
+}
+
+impl From<NativeServeOptions> for ServeOptions {
+    fn from(options: NativeServeOptions) -> Self {
+        let default = Self::default();
+        let limits = default.limits;
+        let count = |given: Option<u32>, or| given.map_or(or, |n| n as usize);
+        Self {
+            listen: options.listen.unwrap_or(default.listen),
+            host_key: source(options.host_key_path, options.host_key.as_ref()),
+            authorized_keys: source(options.authorized_keys_path, options.authorized_keys.as_ref()),
+            keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
+            window: options.window.unwrap_or(default.window),
+            limits: Limits {
+                login_timeout: millis(options.login_timeout, limits.login_timeout),
+                max_auth_attempts: options.max_auth_attempts.unwrap_or(limits.max_auth_attempts),
+                max_unauthenticated: count(options.max_unauthenticated, limits.max_unauthenticated),
+                max_unauthenticated_per_source: count(
+                    options.max_unauthenticated_per_source,
+                    limits.max_unauthenticated_per_source,
+                ),
+                max_sessions: count(options.max_sessions, limits.max_sessions),
+                max_channels_per_session: count(
+                    options.max_channels_per_session,
+                    limits.max_channels_per_session,
+                ),
+                max_pending: count(options.max_pending, limits.max_pending),
+            },
+        }
+    }
+}
+
+fn source(path: Option<String>, memory: Option<&Uint8Array>) -> Option<KeySource> {
+    match memory {
+        Some(bytes) => Some(KeySource::memory(bytes.to_vec())),
+        None => path.map(|path| KeySource::Path(path.into())),
+    }
+}
+
+fn millis(given: Option<u32>, default: Duration) -> Duration {
+    given.map_or(default, |ms| Duration::from_millis(u64::from(ms)))
+}
+
+fn keepalive(interval: Option<u32>, count: Option<u32>) -> Keepalive {
+    let default = Keepalive::default();
+    Keepalive {
+        interval: millis(interval, default.interval),
+        count: count.unwrap_or(default.count),
+    }
+}

@@ -1,0 +1,188 @@
+//! Operations under way: run on the runtime, settled through the doorbell, undone when cancelled or dropped.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alknet::Events;
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+use tokio::task::AbortHandle;
+
+use crate::bell::{Bell, Doorbell};
+use crate::error::NativeError;
+use crate::options::{NativeConnectOptions, NativeServeOptions};
+use crate::runtime::runtime;
+use crate::server::NativeServer;
+use crate::session::NativeSession;
+use crate::stream::NativeStream;
+
+type Outcome<T> = Arc<Mutex<Option<alknet::Result<T>>>>;
+
+pub(crate) struct Pending<T> {
+    id: u32,
+    bell: Arc<Bell>,
+    outcome: Outcome<T>,
+    task: AbortHandle,
+}
+
+impl<T: Send + 'static> Pending<T> {
+    pub(crate) fn start(
+        bell: &Doorbell,
+        future: impl Future<Output = alknet::Result<T>> + Send + 'static,
+    ) -> Result<Self> {
+        let bell = Arc::clone(&bell.bell);
+        let id = bell.next_id();
+        let outcome: Outcome<T> = Arc::default();
+        let (result, ringer) = (Arc::clone(&outcome), Arc::clone(&bell));
+        let task = runtime()?.spawn(async move {
+            let done = future.await;
+            *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+            ringer.ring(id, Events::READABLE.bits());
+        });
+        Ok(Self { id, bell, outcome, task: task.abort_handle() })
+    }
+
+    fn cancel(&self) {
+        self.task.abort();
+        self.settle();
+    }
+
+    fn settle(&self) -> Option<alknet::Result<T>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The failure, once; a success stays for `take`.
+    fn failure(&self) -> Option<NativeError> {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome.take() {
+            Some(Err(error)) => Some(error.into()),
+            other => {
+                *outcome = other;
+                None
+            }
+        }
+    }
+
+    fn take(&self) -> Result<T> {
+        match self.settle() {
+            Some(Ok(value)) => Ok(value),
+            _ => Err(Error::from_reason("not settled, or taken already")),
+        }
+    }
+}
+
+impl<T> Drop for Pending<T> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// An operation that gives a stream.
+#[napi]
+pub struct PendingStream(pub(crate) Pending<alknet::Stream>);
+
+#[napi]
+impl PendingStream {
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.0.id
+    }
+
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    #[napi]
+    pub fn failure(&self) -> Option<NativeError> {
+        self.0.failure()
+    }
+
+    #[napi]
+    pub fn take(&self) -> Result<NativeStream> {
+        self.0.take().map(|stream| NativeStream::new(&self.0.bell, stream))
+    }
+}
+
+/// An operation that gives a session.
+#[napi]
+pub struct PendingSession(pub(crate) Pending<alknet::Session>);
+
+#[napi]
+impl PendingSession {
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.0.id
+    }
+
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    #[napi]
+    pub fn failure(&self) -> Option<NativeError> {
+        self.0.failure()
+    }
+
+    #[napi]
+    pub fn take(&self) -> Result<NativeSession> {
+        self.0.take().map(|session| NativeSession::new(&self.0.bell, session))
+    }
+}
+
+/// An operation that gives a server.
+#[napi]
+pub struct PendingServer(pub(crate) Pending<alknet::Server>);
+
+#[napi]
+impl PendingServer {
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.0.id
+    }
+
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    #[napi]
+    pub fn failure(&self) -> Option<NativeError> {
+        self.0.failure()
+    }
+
+    #[napi]
+    pub fn take(&self) -> Result<NativeServer> {
+        self.0.take().map(|server| NativeServer::new(&self.0.bell, server))
+    }
+}
+
+/// Opens a session with one stream.
+#[napi]
+pub(crate) fn connect(bell: &Doorbell, mut options: NativeConnectOptions) -> Result<PendingStream> {
+    let target = options.target.take();
+    let options = alknet::ConnectOptions::try_from(options);
+    let opening = async move {
+        let target = target.map_or_else(|| Ok(alknet::Target::control()), |text| text.parse())?;
+        alknet::connect(&options?, &target).await
+    };
+    Pending::start(bell, opening).map(PendingStream)
+}
+
+/// Opens a session.
+#[napi]
+pub(crate) fn open_session(
+    bell: &Doorbell,
+    options: NativeConnectOptions,
+) -> Result<PendingSession> {
+    let options = alknet::ConnectOptions::try_from(options);
+    Pending::start(bell, async move { alknet::open_session(&options?).await }).map(PendingSession)
+}
+
+/// Starts a server.
+#[napi]
+pub(crate) fn serve(bell: &Doorbell, options: NativeServeOptions) -> Result<PendingServer> {
+    let options = alknet::ServeOptions::from(options);
+    Pending::start(bell, async move { alknet::serve(&options).await }).map(PendingServer)
+}

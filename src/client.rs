@@ -1,0 +1,157 @@
+//! Composition, client side: options → key, dial, handshake, channel.
+
+use std::future::Future;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::auth::{HostKeys, KeySource, load_private};
+use crate::dial::Direct;
+use crate::error::{Code, Error, Phase, Result};
+use crate::scope::Scope;
+use crate::ssh::{self, Keepalive, Login, Session, Stream};
+use crate::target::{HostPort, Target};
+
+/// Least and largest credit window: docs/wire.md.
+pub(crate) const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
+
+/// Default credit window.
+pub(crate) const DEFAULT_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// The default port of a server address (RFC 4253 §4.1).
+const SSH_PORT: u16 = 22;
+
+/// How to reach a server and who logs in.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// `host:port`, `[v6]:port` or `host` (port 22).
+    pub server: String,
+    /// The private key that logs in.
+    pub identity: Option<KeySource>,
+    /// The user name. Default `alknet`.
+    pub user: String,
+    /// Expected host keys, `SHA256:…` or `ssh-ed25519 AAAA…`. Empty: no server is accepted.
+    pub host_keys: Vec<String>,
+    /// Limit for everything up to the log-in, and for `connect()` the channel. Default 20 s.
+    pub timeout: Duration,
+    /// When silence means that the peer is gone.
+    pub keepalive: Keepalive,
+    /// Bytes the peer may send before they are consumed, per stream. Default 2 MiB.
+    pub window: u32,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            server: String::new(),
+            identity: None,
+            user: "alknet".into(),
+            host_keys: Vec::new(),
+            timeout: Duration::from_secs(20),
+            keepalive: Keepalive::default(),
+            window: DEFAULT_WINDOW,
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// Takes server and host key from a connection string, `alknet://host:port?host-key=SHA256:…` (docs/wire.md).
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG` when it is not one.
+    pub fn connection_string(mut self, text: &str) -> Result<Self> {
+        let bad = |why: &str| Error::config(format!("connection string: {why}"));
+        let rest = text
+            .trim()
+            .strip_prefix("alknet://")
+            .ok_or_else(|| bad("must begin with alknet://"))?;
+        let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let server = server.strip_suffix('/').unwrap_or(server);
+        HostPort::parse(server, Some(SSH_PORT))?;
+        self.server = server.to_owned();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("host-key", key)) => self.host_keys.push(key.to_owned()),
+                _ => return Err(bad("only host-key=SHA256:… may follow the ?")),
+            }
+        }
+        Ok(self)
+    }
+
+    fn login(&self) -> Result<(HostPort, Login)> {
+        if self.server.is_empty() {
+            return Err(Error::config("no server was given")
+                .hint("set server, or the variable ALKNET_SERVER"));
+        }
+        if !WINDOW.contains(&self.window) {
+            return Err(Error::config("window must be 256 KiB to 16 MiB"));
+        }
+        let server = HostPort::parse(&self.server, Some(SSH_PORT))?;
+        if server.port == 0 {
+            return Err(Error::config("the server's port must be 1 to 65535"));
+        }
+        let identity = self.identity.as_ref().ok_or_else(|| {
+            Error::config("no identity was given")
+                .hint("set identity, or the variable ALKNET_IDENTITY")
+        })?;
+        let login = Login {
+            server: server.to_string(),
+            user: self.user.clone(),
+            key: load_private(identity)?,
+            host_keys: HostKeys::parse(&self.host_keys)?,
+            keepalive: self.keepalive,
+            window: self.window,
+        };
+        Ok((server, login))
+    }
+}
+
+/// Opens a session. Dropping the future ends the attempt.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG`, `_KEY_INVALID`, `_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_AUTH_REJECTED`, `_HANDSHAKE_TIMEOUT`,
+/// `_PROTOCOL`; `ENOTFOUND`, `ECONNREFUSED`, `ETIMEDOUT` and other system codes.
+pub async fn open_session(options: &ConnectOptions) -> Result<Session> {
+    let (server, login) = options.login()?;
+    let scope = Scope::new();
+    let phase = Mutex::new(Phase::Tcp);
+    let attempt = async {
+        let link = Direct.dial(&server).await?;
+        ssh::handshake(link, login, &scope, &phase).await
+    };
+    within(options.timeout, &server, &phase, attempt).await
+}
+
+/// Opens a session with one stream on it, which ends with the stream. Dropping the future ends the attempt.
+///
+/// # Errors
+/// Those of [`open_session`], and those of [`Session::open`].
+pub async fn connect(options: &ConnectOptions, target: &Target) -> Result<Stream> {
+    let started = Instant::now();
+    let session = open_session(options).await?;
+    let left = options.timeout.saturating_sub(started.elapsed());
+    session.open_only(target, left).await
+}
+
+/// Limits an attempt, and says in which phase the time ran out.
+async fn within<T>(
+    limit: Duration,
+    server: &HostPort,
+    phase: &Mutex<Phase>,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout(limit, attempt).await {
+        Ok(done) => done,
+        Err(_) => {
+            let phase = *phase.lock();
+            let (code, what) = match phase {
+                Phase::Kex => (Code::HandshakeTimeout, "did not finish the SSH key exchange"),
+                Phase::Auth => (Code::HandshakeTimeout, "did not finish the log-in"),
+                _ => (Code::System("ETIMEDOUT"), "did not answer"),
+            };
+            let message = format!("{server} {what} within {} ms", limit.as_millis());
+            Err(Error::new(code, message).at(phase).address(&server.host, server.port))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Straight TCP: every address of the name, the next one started when the last has not answered in 250 ms (RFC 8305).
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, lookup_host};
+
+use super::{Ends, Link};
+use crate::error::{Code, Error, Phase, Result};
+use crate::target::HostPort;
+
+/// Head start of each address over the next (RFC 8305 §5, "Connection Attempt Delay").
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Dials from this machine.
+pub(crate) struct Direct;
+
+impl Direct {
+    /// Resolves `at` and connects to the first address that answers. Dropping the future cancels.
+    ///
+    /// # Errors
+    /// `ENOTFOUND` for the name, else the first address's failure under its own name (`ECONNREFUSED`, `EHOSTUNREACH`, …).
+    pub(crate) async fn dial(&self, at: &HostPort) -> Result<Link> {
+        let addresses = resolve(at).await?;
+        let socket = race(&addresses).await.map_err(|e| {
+            Error::system("connect", &at.to_string(), e).at(Phase::Tcp).address(&at.host, at.port)
+        })?;
+        prepare(&socket).map_err(|e| Error::system("setsockopt", &at.to_string(), e))?;
+        let ends = Ends {
+            remote: socket.peer_addr().ok(),
+            local: socket.local_addr().ok(),
+            transport: "tcp",
+        };
+        Ok(Link { io: Box::new(socket), ends })
+    }
+}
+
+async fn resolve(at: &HostPort) -> Result<Vec<SocketAddr>> {
+    let unknown = |why: &str| {
+        Error::new(Code::System("ENOTFOUND"), format!("getaddrinfo ENOTFOUND {} ({why})", at.host))
+            .at(Phase::Dns)
+            .address(&at.host, at.port)
+    };
+    match lookup_host((at.host.as_str(), at.port)).await {
+        Ok(found) => {
+            let found: Vec<_> = found.collect();
+            if found.is_empty() { Err(unknown("no address")) } else { Ok(interleave(found)) }
+        }
+        Err(e) => Err(unknown(&e.to_string())),
+    }
+}
+
+/// Alternates the address families, in the order the resolver preferred (RFC 8305 §4).
+fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
+    let mut second = second.into_iter();
+    let mut all = Vec::new();
+    for address in first {
+        all.push(address);
+        all.extend(second.next());
+    }
+    all.extend(second);
+    all
+}
+
+async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut waiting = addresses.iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut first_failure = None;
+    loop {
+        let next = waiting.next();
+        if let Some(address) = next {
+            attempts.push(connect(*address));
+        } else if attempts.is_empty() {
+            return Err(first_failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
+        }
+        tokio::select! {
+            Some(done) = attempts.next() => match done {
+                Ok(socket) => return Ok(socket),
+                Err(e) => { first_failure.get_or_insert(e); }
+            },
+            () = tokio::time::sleep(STAGGER), if next.is_some() => {}
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect(address).await
+}
+
+/// What every TCP socket of ours gets, dialled or accepted: no Nagle, and dead peers noticed by the kernel within a minute.
+pub(crate) fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10));
+    #[cfg(not(windows))]
+    let keepalive = keepalive.with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(60)))?;
+    Ok(())
+}

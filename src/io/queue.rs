@@ -1,0 +1,137 @@
+//! A queue of bytes whose memory follows its length, however small the pieces were that came in.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// Pieces below this are joined: a queue of single bytes must not cost forty bytes each.
+const JOIN_BELOW: usize = 4 * 1024;
+
+/// What joined pieces grow to, and what long slices are cut into: one SSH packet.
+const BLOCK: usize = 32 * 1024;
+
+/// First in, first out; long pieces are kept as they are, short ones are joined.
+#[derive(Debug, Default)]
+pub(crate) struct ByteQueue {
+    blocks: VecDeque<Bytes>,
+    /// The youngest bytes, still growing.
+    tail: BytesMut,
+    len: usize,
+}
+
+impl ByteQueue {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends bytes that are owned already.
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        if bytes.len() < JOIN_BELOW {
+            return self.push_slice(&bytes);
+        }
+        self.len += bytes.len();
+        self.seal_tail();
+        self.blocks.push_back(bytes);
+    }
+
+    /// Appends a copy.
+    pub(crate) fn push_slice(&mut self, mut slice: &[u8]) {
+        self.len += slice.len();
+        while !slice.is_empty() {
+            if self.tail.is_empty() && slice.len() >= BLOCK {
+                let (block, rest) = slice.split_at(BLOCK);
+                self.blocks.push_back(Bytes::copy_from_slice(block));
+                slice = rest;
+                continue;
+            }
+            let (fits, rest) = slice.split_at(slice.len().min(BLOCK - self.tail.len()));
+            self.tail.extend_from_slice(fits);
+            slice = rest;
+            if self.tail.len() == BLOCK {
+                self.seal_tail();
+            }
+        }
+    }
+
+    /// Takes the oldest piece, at most `max` bytes of it. `None` when empty.
+    pub(crate) fn pop(&mut self, max: usize) -> Option<Bytes> {
+        if self.blocks.is_empty() {
+            self.seal_tail();
+        }
+        let block = self.blocks.front_mut()?;
+        let piece = match block.len() <= max {
+            true => self.blocks.pop_front()?,
+            false => block.split_to(max),
+        };
+        self.len -= piece.len();
+        if self.len == 0 {
+            self.release();
+        }
+        Some(piece)
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn seal_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.blocks.push_back(self.tail.split().freeze());
+        }
+    }
+
+    /// An idle stream keeps no buffers.
+    fn release(&mut self) {
+        self.tail = BytesMut::new();
+        if self.blocks.capacity() > 16 {
+            self.blocks = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(queue: &mut ByteQueue, max: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(piece) = queue.pop(max) {
+            assert!(!piece.is_empty() && piece.len() <= max);
+            all.extend_from_slice(&piece);
+        }
+        all
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_whatever_the_pieces() {
+        for (step, max) in
+            [(1, 7), (100, 64), (5_000, 65_536), (40_000, 32_768), (100_000, 1 << 20)]
+        {
+            let bytes: Vec<u8> = (0..200_000_u32).map(|i| (i * 7 + i / 251) as u8).collect();
+            let mut queue = ByteQueue::default();
+            for (i, piece) in bytes.chunks(step).enumerate() {
+                match i % 2 {
+                    0 => queue.push_slice(piece),
+                    _ => queue.push(Bytes::copy_from_slice(piece)),
+                }
+            }
+            assert_eq!(queue.len(), bytes.len());
+            assert_eq!(drain(&mut queue, max), bytes, "step {step}, max {max}");
+            assert!(queue.is_empty());
+        }
+    }
+
+    #[test]
+    fn single_bytes_are_joined() {
+        let mut queue = ByteQueue::default();
+        for _ in 0..BLOCK * 4 {
+            queue.push(Bytes::from_static(b"x"));
+        }
+        assert!(queue.blocks.len() <= 4, "{} blocks", queue.blocks.len());
+    }
+}

@@ -1,0 +1,26 @@
+//! An authenticated byte stream from here to there, over SSH.
+//!
+//! [`connect`] opens a stream to a server, [`serve`] accepts them. A [`Stream`] is `AsyncRead + AsyncWrite`, has half-close, and its
+//! own flow control: a reader that stops stops nobody else. Everything runs on the caller's tokio runtime; the library
+//! installs no signal handler, logger or global.
+
+#![forbid(unsafe_code)]
+
+mod auth;
+mod client;
+mod dial;
+mod error;
+mod io;
+mod listen;
+mod scope;
+mod server;
+mod ssh;
+mod target;
+mod transport;
+
+pub use auth::KeySource;
+pub use client::{ConnectOptions, connect, open_session};
+pub use error::{Code, Error, Phase, Refusal, Result};
+pub use server::{Limits, ServeOptions, Server, serve};
+pub use ssh::{Events, Info, Keepalive, Observer, Read, Session, Stream};
+pub use target::{CONTROL, HostPort, Target};

@@ -1,0 +1,443 @@
+//! One channel: what arrived and was not read, what was written and is not sent, and the byte credits between.
+//!
+//! russh hands a channel's messages over inside the session's loop and waits when they are not taken, which stops every other
+//! channel. So they are always taken, there and then, into a queue that the credits bound: a peer may send no more than
+//! [`State::granted`] bytes, and gets more as the consumer reads. A lock guards the state; nothing awaits under it.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use russh::{ChannelId, ChannelMsg, ChannelReadHalf};
+use tokio::sync::Notify;
+use tokio::task::coop::unconstrained;
+
+use super::core::Core;
+use super::flush::{Writer, flush};
+use super::session::Session;
+use crate::error::{Code, Error, Phase};
+use crate::io::ByteQueue;
+
+/// Extended data type of a credit: 8 bytes, big-endian, the absolute number of bytes the peer may send (private use, RFC 4254 §5.2).
+pub(super) const CREDIT: u32 = 0xFE00_0A1C;
+
+/// What may be sent before the first credit, and the least window: docs/wire.md.
+pub(super) const FIRST_CREDIT: u64 = 256 * 1024;
+
+/// Bytes accepted and not yet sent; more is refused until half is gone.
+pub(super) const SEND_HIGH_WATER: usize = 256 * 1024;
+
+/// Bytes held for a peer that sends no credits, per channel: beyond, the session is paced.
+const FOREIGN_LIMIT: usize = 16 * 1024 * 1024;
+
+/// What happened on a stream, as a set. An event is told once after the call that could not go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events(u8);
+
+impl Events {
+    /// A read would not wait.
+    pub const READABLE: Self = Self(1);
+    /// A write would be accepted.
+    pub const WRITABLE: Self = Self(2);
+    /// All that was written, and the end, is on its way.
+    pub const FINISHED: Self = Self(4);
+    /// The stream is over.
+    pub const CLOSED: Self = Self(8);
+
+    /// The set as bits.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// Is told what happened. Called from any thread, without locks held; must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened that was waited for.
+    fn notify(&self, events: Events);
+}
+
+/// What a read that does not wait finds.
+#[derive(Debug)]
+pub enum Read {
+    /// At least one byte.
+    Data(Bytes),
+    /// The peer has ended its side.
+    Eof,
+    /// Nothing yet; [`Events::READABLE`] will be told.
+    Pending,
+    /// The stream is lost.
+    Failed(Error),
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// russh's end; `None` once nothing more can come.
+    incoming: Option<ChannelReadHalf>,
+    recv: ByteQueue,
+    received: u64,
+    pub(super) consumed: u64,
+    /// What the peer knows it may send.
+    pub(super) granted: u64,
+    pub(super) recv_eof: bool,
+    pub(super) remote_closed: bool,
+
+    pub(super) send: ByteQueue,
+    pub(super) sent: u64,
+    /// What the peer lets us send.
+    pub(super) limit: u64,
+    pub(super) fin: bool,
+    pub(super) eof_sent: bool,
+    /// Abandoned here: nothing more is delivered or sent.
+    pub(super) closing: bool,
+    pub(super) close_sent: bool,
+    pub(super) flushing: bool,
+
+    pub(super) failure: Option<Error>,
+    over: bool,
+    read_armed: bool,
+    pub(super) write_armed: bool,
+    observer: Option<Arc<dyn Observer>>,
+    /// The session that ends with this channel.
+    owned: Option<Session>,
+    read_waker: Option<Waker>,
+    pub(super) write_waker: Option<Waker>,
+}
+
+impl State {
+    fn is_dead(&self) -> bool {
+        self.failure.is_some() || self.remote_closed || self.closing
+    }
+}
+
+/// See the module.
+pub(crate) struct Channel {
+    pub(super) id: ChannelId,
+    pub(super) core: Arc<Core>,
+    pub(super) writer: Writer,
+    /// Wakes a flusher that waits for room.
+    pub(super) nudge: Notify,
+    pub(super) state: Mutex<State>,
+}
+
+impl Channel {
+    /// Registers an open channel with its session and takes what has come already.
+    pub(super) fn open(
+        core: &Arc<Core>,
+        id: ChannelId,
+        incoming: ChannelReadHalf,
+        writer: Writer,
+    ) -> Arc<Self> {
+        let limit = if core.peer_is_alknet() { FIRST_CREDIT } else { u64::MAX };
+        let state =
+            State { incoming: Some(incoming), granted: FIRST_CREDIT, limit, ..State::default() };
+        let channel = Arc::new(Self {
+            id,
+            core: Arc::clone(core),
+            writer,
+            nudge: Notify::new(),
+            state: Mutex::new(state),
+        });
+        core.register(&channel);
+        channel.pump();
+        channel
+    }
+
+    // ------------------------------------------------------------------ from the session's loop
+
+    /// Takes everything russh has for this channel. Returns whether its buffer is over what a foreign peer gets.
+    pub(super) fn pump(self: &Arc<Self>) -> bool {
+        let mut events = Events::default();
+        let mut state = self.state.lock();
+        let held = state.recv.len();
+        while let Some(message) = next_message(&mut state) {
+            self.absorb(&mut state, message);
+        }
+        if state.recv.len() > held || state.recv_eof || state.remote_closed {
+            wake_reader(&mut state, &mut events);
+        }
+        self.core.buffered(state.recv.len() as isize - held as isize);
+        if state.remote_closed {
+            self.finish(&mut state, &mut events);
+        }
+        let crowded = !self.core.peer_is_alknet() && state.recv.len() > FOREIGN_LIMIT;
+        self.kick(&mut state);
+        self.tell(state, events);
+        crowded
+    }
+
+    fn absorb(&self, state: &mut State, message: ChannelMsg) {
+        match message {
+            ChannelMsg::Data { data } => {
+                state.received += data.len() as u64;
+                if self.core.peer_is_alknet() && state.received > state.granted {
+                    self.core.violated("the peer sent more than its credit");
+                } else if !state.closing {
+                    state.recv.push(data);
+                }
+            }
+            ChannelMsg::ExtendedData { data, ext: CREDIT } if self.core.peer_is_alknet() => {
+                match <[u8; 8]>::try_from(&data[..]) {
+                    Ok(limit) => state.limit = state.limit.max(u64::from_be_bytes(limit)),
+                    Err(_) => self.core.violated("a credit is 8 bytes long"),
+                }
+            }
+            ChannelMsg::Eof => state.recv_eof = true,
+            ChannelMsg::Close => state.remote_closed = true,
+            _ => {}
+        }
+    }
+
+    /// The session is gone, or this channel alone is given up.
+    pub(super) fn fail(self: &Arc<Self>, error: &Error) {
+        let mut events = Events::default();
+        let mut state = self.state.lock();
+        state.incoming = None;
+        if !state.over {
+            // A stream that ended in good order before the session did has nothing to complain of.
+            if !(state.recv_eof && state.eof_sent) && !state.closing {
+                state.failure = Some(error.clone());
+            }
+            self.finish(&mut state, &mut events);
+        }
+        self.nudge.notify_one();
+        self.tell(state, events);
+    }
+
+    /// Gives the channel up because its consumer does not consume: tells the peer, fails the stream.
+    pub(super) fn abandon(self: &Arc<Self>, error: &Error) {
+        let mut state = self.state.lock();
+        state.failure = Some(error.clone());
+        self.drop_buffers(&mut state);
+        state.closing = true;
+        self.kick(&mut state);
+    }
+
+    /// Bytes held, and bytes ever taken by the consumer.
+    pub(super) fn progress(&self) -> (usize, u64) {
+        let state = self.state.lock();
+        (state.recv.len(), state.consumed)
+    }
+
+    // ------------------------------------------------------------------ from the consumer, any thread
+
+    pub(super) fn own(&self, session: Session) {
+        let mut state = self.state.lock();
+        // The channel may be over before it is owned; then dropping the session ends it.
+        if !state.over {
+            state.owned = Some(session);
+        }
+    }
+
+    pub(super) fn observe(&self, observer: Arc<dyn Observer>) {
+        self.state.lock().observer = Some(observer);
+    }
+
+    /// Takes what is there, at most `max` bytes. `waker` is kept when there is nothing.
+    pub(super) fn read(self: &Arc<Self>, max: usize, waker: Option<&Waker>) -> Read {
+        let mut state = self.state.lock();
+        if let Some(bytes) = state.recv.pop(max) {
+            state.consumed += bytes.len() as u64;
+            self.core.buffered(-(bytes.len() as isize));
+            self.kick(&mut state);
+            return Read::Data(bytes);
+        }
+        if state.recv_eof || (state.remote_closed && !self.core.peer_is_alknet()) {
+            return Read::Eof;
+        }
+        if let Some(error) = self.why_dead(&state) {
+            return Read::Failed(error);
+        }
+        state.read_armed = true;
+        state.read_waker = waker.cloned();
+        Read::Pending
+    }
+
+    /// Accepts a copy of what fits. Fewer bytes than offered means that [`Events::WRITABLE`] will be told, or `waker` woken.
+    pub(super) fn write(
+        self: &Arc<Self>,
+        bytes: &[u8],
+        waker: Option<&Waker>,
+    ) -> Result<usize, Error> {
+        let mut state = self.state.lock();
+        if let Some(error) = self.why_dead(&state) {
+            return Err(error);
+        }
+        if state.fin {
+            return Err(broken("write after end"));
+        }
+        let n = bytes.len().min(SEND_HIGH_WATER.saturating_sub(state.send.len()));
+        state.send.push_slice(&bytes[..n]);
+        if n < bytes.len() {
+            state.write_armed = true;
+            state.write_waker = waker.cloned();
+        }
+        self.kick(&mut state);
+        Ok(n)
+    }
+
+    /// Ends our side once all is sent. True when that has happened; `waker` is kept otherwise.
+    pub(super) fn finish_writing(self: &Arc<Self>, waker: Option<&Waker>) -> Result<bool, Error> {
+        let mut state = self.state.lock();
+        if state.eof_sent {
+            return Ok(true);
+        }
+        if let Some(error) = self.why_dead(&state) {
+            return Err(error);
+        }
+        state.fin = true;
+        state.write_waker = waker.cloned();
+        self.kick(&mut state);
+        Ok(false)
+    }
+
+    /// Ends both sides at once and forgets what is buffered. Idempotent.
+    pub(super) fn close(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        self.drop_buffers(&mut state);
+        state.closing = true;
+        self.kick(&mut state);
+    }
+
+    /// Why the stream ended badly, if it did.
+    pub(super) fn failure(&self) -> Option<Error> {
+        let state = self.state.lock();
+        if state.remote_closed && state.failure.is_none() && !state.closing {
+            let cut = !state.recv_eof && self.core.peer_is_alknet();
+            let unsent = !state.send.is_empty();
+            return (cut || unsent).then(reset);
+        }
+        state.failure.clone()
+    }
+
+    /// Bytes waiting to be read, and to be sent.
+    pub(super) fn buffers(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.recv.len(), state.send.len())
+    }
+
+    fn why_dead(&self, state: &State) -> Option<Error> {
+        if let Some(error) = &state.failure {
+            return Some(error.clone());
+        }
+        if state.remote_closed {
+            let cut = !state.recv_eof && self.core.peer_is_alknet();
+            return Some(if cut { reset() } else { broken("the peer has closed the stream") });
+        }
+        state.closing.then(|| broken("the stream is closed"))
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    /// Whether the peer should be told of consumed bytes: at the first data, then each quarter window.
+    pub(super) fn credit_due(&self, state: &State) -> Option<u64> {
+        if !self.core.peer_is_alknet() || state.received == 0 || state.recv_eof || state.is_dead() {
+            return None;
+        }
+        let window = self.core.window();
+        let limit = state.consumed + window;
+        (limit >= state.granted + window / 4).then_some(limit)
+    }
+
+    /// Starts a flusher when there is something for it; one at most runs per channel.
+    fn kick(self: &Arc<Self>, state: &mut State) {
+        if state.flushing {
+            if state.closing {
+                self.nudge.notify_one();
+            }
+            return;
+        }
+        if self.has_work(state) {
+            state.flushing = true;
+            self.core.scope().spawn_to_end(flush(Arc::clone(self)));
+        }
+    }
+
+    fn has_work(&self, state: &State) -> bool {
+        if state.over || state.close_sent || state.remote_closed {
+            return false;
+        }
+        state.closing
+            || (!state.send.is_empty() && state.sent < state.limit)
+            || (state.fin && state.send.is_empty() && !state.eof_sent)
+            || (state.eof_sent && state.recv_eof)
+            || self.credit_due(state).is_some()
+    }
+
+    /// The stream is over: the session forgets it, everybody who waits is woken.
+    pub(super) fn finish(&self, state: &mut State, events: &mut Events) {
+        if state.over {
+            return;
+        }
+        state.over = true;
+        state.incoming = None;
+        self.core.forget(self.id);
+        wake_reader(state, events);
+        if let Some(waker) = state.write_waker.take() {
+            waker.wake();
+        }
+        match (state.owned.take(), state.observer.clone()) {
+            (Some(session), observer) => self.core.scope().spawn_to_end(async move {
+                session.close().await;
+                if let Some(observer) = observer {
+                    observer.notify(Events::CLOSED);
+                }
+            }),
+            (None, _) => events.add(Events::CLOSED),
+        }
+    }
+
+    fn drop_buffers(&self, state: &mut State) {
+        self.core.buffered(-(state.recv.len() as isize));
+        state.recv.clear();
+        state.send.clear();
+    }
+
+    /// Tells the observer, after the lock is gone.
+    pub(super) fn tell(&self, state: parking_lot::MutexGuard<'_, State>, events: Events) {
+        if events == Events::default() {
+            return;
+        }
+        let observer = state.observer.clone();
+        drop(state);
+        if let Some(observer) = observer {
+            observer.notify(events);
+        }
+    }
+}
+
+fn wake_reader(state: &mut State, events: &mut Events) {
+    if let Some(waker) = state.read_waker.take() {
+        waker.wake();
+    }
+    if std::mem::take(&mut state.read_armed) {
+        events.add(Events::READABLE);
+    }
+}
+
+/// The next message, if russh has one. Outside the task budget: a budget that ran out must not look like an empty queue.
+fn next_message(state: &mut State) -> Option<ChannelMsg> {
+    let incoming = state.incoming.as_mut()?;
+    match unconstrained(incoming.wait()).now_or_never() {
+        Some(Some(message)) => Some(message),
+        Some(None) => {
+            state.incoming = None;
+            None
+        }
+        None => None,
+    }
+}
+
+fn reset() -> Error {
+    Error::new(Code::System("ECONNRESET"), "the peer closed the stream before its end")
+        .at(Phase::Stream)
+}
+
+fn broken(message: &str) -> Error {
+    Error::new(Code::System("EPIPE"), message).at(Phase::Stream)
+}

@@ -1,0 +1,328 @@
+//! The client's handshake: identification, key exchange, host key, log-in.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use russh::client::{self, AuthResult};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{ChannelId, ChannelOpenFailure};
+use tokio::sync::Notify;
+
+use super::core::{Core, EndGuard, session_error};
+use super::elastic::{Elastic, Link};
+use super::session::{Info, Session};
+use super::settings::{self, Keepalive};
+use crate::auth::{HostKeys, fingerprint};
+use crate::dial;
+use crate::error::{Code, Error, Phase, Result};
+use crate::scope::Scope;
+
+/// What a client brings to a handshake.
+pub(crate) struct Login {
+    /// The server as the user named it.
+    pub(crate) server: String,
+    pub(crate) user: String,
+    pub(crate) key: PrivateKey,
+    pub(crate) host_keys: HostKeys,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) window: u32,
+}
+
+/// Kills the session's transport unless the handshake came to its end.
+struct Undo(Option<Arc<Link>>);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.kill();
+        }
+    }
+}
+
+/// Runs the handshake on a connected transport. Dropping the future ends the connection. `phase` follows what is going on.
+///
+/// # Errors
+/// `ERR_ALKNET_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_AUTH_REJECTED`, `_PROTOCOL`, `_SESSION_CLOSED`.
+pub(crate) async fn handshake(
+    transport: dial::Link,
+    login: Login,
+    scope: &Scope,
+    phase: &Mutex<Phase>,
+) -> Result<Session> {
+    let link = Arc::new(Link::default());
+    let mut undo = Undo(Some(Arc::clone(&link)));
+    let core = Core::new(scope.clone(), Arc::clone(&link), login.window);
+    let refusals = Arc::new(Refusals::default());
+    let host_key = Arc::new(OnceLock::new());
+    let handler = Handler {
+        core: EndGuard(Arc::clone(&core)),
+        server: login.server.clone(),
+        host_keys: login.host_keys,
+        host_key: Arc::clone(&host_key),
+        refusals: Arc::clone(&refusals),
+    };
+    let config = settings::client(login.window, login.keepalive);
+    *phase.lock() = Phase::Kex;
+    let io = Elastic::new(transport.io, Arc::clone(&link));
+    let mut handle = client::connect_stream(config, io, handler)
+        .await
+        .map_err(|e| handshake_error(&core, &login.server, &e, Phase::Kex))?;
+    *phase.lock() = Phase::Auth;
+    let key_fingerprint = fingerprint(login.key.public_key());
+    authenticate(&mut handle, &core, &login.server, &login.user, login.key).await?;
+    link.logged_in();
+    undo.0 = None;
+    let info = Info {
+        remote: transport.ends.remote,
+        local: transport.ends.local,
+        transport: transport.ends.transport,
+        user: login.user,
+        key_fingerprint,
+        host_key_fingerprint: host_key.get().cloned().unwrap_or_default(),
+        peer: core.peer_version().to_owned(),
+        target: String::new(),
+        session_id: session_id(),
+    };
+    Ok(Session { core, handle: Arc::new(handle), refusals, info: Arc::new(info) })
+}
+
+async fn authenticate(
+    handle: &mut client::Handle<Handler>,
+    core: &Core,
+    server: &str,
+    user: &str,
+    key: PrivateKey,
+) -> Result<()> {
+    let failed = |e: &russh::Error| handshake_error(core, server, e, Phase::Auth);
+    let hash = match key.algorithm().is_rsa() {
+        true => handle.best_supported_rsa_hash().await.map_err(|e| failed(&e))?.flatten(),
+        false => None,
+    };
+    let shown = fingerprint(key.public_key());
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
+    match handle.authenticate_publickey(user, key).await.map_err(|e| failed(&e))? {
+        AuthResult::Success => Ok(()),
+        AuthResult::Failure { remaining_methods, partial_success } => {
+            let why = match partial_success {
+                true => {
+                    format!("{server} wants more than a key from {user}: {remaining_methods:?}")
+                }
+                false => format!("{server} did not accept key {shown} for user {user}"),
+            };
+            Err(Error::new(Code::AuthRejected, why)
+                .at(Phase::Auth)
+                .hint("the key's .pub line must be in the server's authorized_keys"))
+        }
+    }
+}
+
+fn handshake_error(core: &Core, server: &str, error: &russh::Error, phase: Phase) -> Error {
+    if let Some(known) = core.failure() {
+        return known;
+    }
+    use russh::Error as E;
+    match error {
+        E::NoCommonAlgo { kind, theirs, .. } => {
+            let message =
+                format!("{server} offers no {kind:?} algorithm we accept, only {theirs:?}");
+            Error::new(Code::Protocol, message).at(phase)
+        }
+        E::IO(_) | E::HUP | E::Disconnect | E::SendError => {
+            let how = core.link().failure().map_or_else(|| "it hung up".into(), |k| k.to_string());
+            let message = format!("{server} ended the connection during the handshake: {how}");
+            Error::new(Code::System("ECONNRESET"), message).at(phase)
+        }
+        E::Version => Error::new(Code::Protocol, format!("{server} does not speak SSH")).at(phase),
+        other => Error::new(Code::Protocol, format!("{server}: SSH handshake: {other}")).at(phase),
+    }
+}
+
+/// Random, for telling sessions apart in logs.
+pub(super) fn session_id() -> String {
+    use russh::keys::ssh_key::rand_core::Rng;
+    let mut bytes = [0; 16];
+    russh::keys::key::safe_rng().fill_bytes(&mut bytes);
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Texts of refused opens: russh tells the opener the reason's number and the handler the text.
+#[derive(Default)]
+pub(super) struct Refusals {
+    texts: Mutex<VecDeque<(u32, String)>>,
+    added: Notify,
+}
+
+impl Refusals {
+    fn add(&self, code: u32, text: &str) {
+        let mut texts = self.texts.lock();
+        if texts.len() < 64 {
+            texts.push_back((code, text.to_owned()));
+        }
+        drop(texts);
+        self.added.notify_waiters();
+    }
+
+    fn find(&self, code: u32) -> Option<String> {
+        let mut texts = self.texts.lock();
+        let at = texts.iter().position(|(c, _)| *c == code)?;
+        texts.remove(at).map(|(_, text)| text)
+    }
+
+    /// The oldest text for `code`. The handler is told right after the opener, so a moment is waited for it.
+    pub(super) async fn take(&self, code: u32) -> String {
+        let found = async {
+            loop {
+                let added = self.added.notified();
+                if let Some(text) = self.find(code) {
+                    return text;
+                }
+                added.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(1), found).await.unwrap_or_default()
+    }
+}
+
+/// Hears what russh says of a client's session. Never waits, but to pace a foreign peer.
+pub(super) struct Handler {
+    core: EndGuard,
+    server: String,
+    host_keys: HostKeys,
+    host_key: Arc<OnceLock<String>>,
+    refusals: Arc<Refusals>,
+}
+
+type Handled = Result<(), russh::Error>;
+
+impl Handler {
+    async fn pump(&self, id: ChannelId) -> Handled {
+        self.core.0.pump(id).await;
+        Ok(())
+    }
+}
+
+impl client::Handler for Handler {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, russh::Error> {
+        let verdict = match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                self.host_keys.check(&self.server, key)
+            }
+            PublicKeyOrCertificate::Certificate(_) => Err(Error::new(
+                Code::Protocol,
+                "the server showed a certificate, which was not asked for",
+            )
+            .at(Phase::HostKey)),
+        };
+        match verdict {
+            Ok(fingerprint) => {
+                // The key may not change on a later key exchange either: `host_keys` decides again, by the same list.
+                let _ = self.host_key.set(fingerprint);
+                Ok(true)
+            }
+            Err(error) => {
+                self.core.0.set_failure(error);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn kex_done(
+        &mut self,
+        _secret: Option<&[u8]>,
+        _names: &russh::Names,
+        session: &mut client::Session,
+    ) -> Handled {
+        self.core.0.identified(session.remote_sshid());
+        Ok(())
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _id: ChannelId,
+        reason: ChannelOpenFailure,
+        text: &str,
+        _language: &str,
+        _session: &mut client::Session,
+    ) -> Handled {
+        self.refusals.add(reason.code(), text);
+        Ok(())
+    }
+
+    async fn data(&mut self, id: ChannelId, _: &[u8], _: &mut client::Session) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn extended_data(
+        &mut self,
+        id: ChannelId,
+        _: u32,
+        _: &[u8],
+        _: &mut client::Session,
+    ) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn channel_eof(&mut self, id: ChannelId, _: &mut client::Session) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _: &mut client::Session) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn channel_success(&mut self, id: ChannelId, _: &mut client::Session) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn channel_failure(&mut self, id: ChannelId, _: &mut client::Session) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn window_adjusted(&mut self, id: ChannelId, _: u32, _: &mut client::Session) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn xon_xoff(&mut self, id: ChannelId, _: bool, _: &mut client::Session) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn exit_status(&mut self, id: ChannelId, _: u32, _: &mut client::Session) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn exit_signal(
+        &mut self,
+        id: ChannelId,
+        _: russh::Sig,
+        _: bool,
+        _: &str,
+        _: &str,
+        _: &mut client::Session,
+    ) -> Handled {
+        self.pump(id).await
+    }
+
+    async fn disconnected(&mut self, reason: client::DisconnectReason<russh::Error>) -> Handled {
+        let error = match reason {
+            client::DisconnectReason::ReceivedDisconnect(info) => {
+                let text: String =
+                    info.message.chars().filter(|c| !c.is_control()).take(128).collect();
+                Error::new(Code::SessionClosed, format!("the server ended the session: {text}"))
+                    .at(Phase::Stream)
+            }
+            client::DisconnectReason::Error(error) => {
+                self.core.0.set_failure(session_error(&self.core.0, &error));
+                return Err(error);
+            }
+        };
+        self.core.0.set_failure(error);
+        Ok(())
+    }
+}

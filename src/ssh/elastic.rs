@@ -1,0 +1,266 @@
+//! The stream under an SSH session: writes never block, so that the session always reads.
+//!
+//! russh awaits its transport writes inside the loop that also reads. Two such peers with full socket buffers wait for each other
+//! for ever. Here `poll_write` takes what it is given; what the socket does not want yet stays in a queue that every later
+//! poll of the session's task drains. The [`Link`] is the other end of the bargain: senders look at it before they add more.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+/// Queued bytes above which channel senders wait. What a socket does not take at once is copied, so this is small.
+const HIGH_WATER: usize = 256 * 1024;
+
+/// Queued bytes below which they go on.
+const LOW_WATER: usize = 64 * 1024;
+
+/// Queued bytes that end the session: only a peer that asks for replies and never reads them gets here.
+const HARD_LIMIT: usize = 16 * 1024 * 1024;
+
+/// Bytes read before log-in that end the session (reference table: pre-auth byte budget).
+const LOGIN_BUDGET: usize = 256 * 1024;
+
+/// Read buffer: packets smaller than this share a system call.
+const READ_BUFFER: usize = 16 * 1024;
+
+/// What a session's tasks share about its transport.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    full: AtomicBool,
+    drained: Notify,
+    killed: AtomicBool,
+    reader: AtomicWaker,
+    logged_in: AtomicBool,
+    failure: OnceLock<io::ErrorKind>,
+}
+
+impl Link {
+    /// Waits until the transport has room for more channel data. Cancel-safe.
+    pub(crate) async fn room(&self) {
+        loop {
+            let drained = self.drained.notified();
+            if self.has_room() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Whether channel senders may go on.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.full.load(Ordering::Acquire) || self.killed.load(Ordering::Acquire)
+    }
+
+    /// Ends the session at its next poll, whatever it is waiting for.
+    pub(crate) fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        self.reader.wake();
+        self.drained.notify_waiters();
+    }
+
+    /// Lifts the pre-login byte budget.
+    pub(crate) fn logged_in(&self) {
+        self.logged_in.store(true, Ordering::Release);
+    }
+
+    /// How the transport failed, if it did.
+    pub(crate) fn failure(&self) -> Option<io::ErrorKind> {
+        self.failure.get().copied()
+    }
+
+    fn failed(&self, error: io::Error) -> io::Error {
+        let _ = self.failure.set(error.kind());
+        error
+    }
+}
+
+/// See the module.
+pub(crate) struct Elastic<S> {
+    inner: S,
+    link: Arc<Link>,
+    /// Filled from the transport, `start..end` not yet taken.
+    read: Box<[u8]>,
+    start: usize,
+    end: usize,
+    budget: usize,
+    /// Taken from the session, `sent..` not yet written.
+    write: Vec<u8>,
+    sent: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
+    pub(crate) fn new(inner: S, link: Arc<Link>) -> Self {
+        let read = vec![0; READ_BUFFER].into_boxed_slice();
+        let budget = LOGIN_BUDGET;
+        Self { inner, link, read, start: 0, end: 0, budget, write: Vec::new(), sent: 0 }
+    }
+
+    fn queued(&self) -> usize {
+        self.write.len() - self.sent
+    }
+
+    /// Writes what the transport takes now; `Ready` when nothing is left. Registers the session's task otherwise.
+    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut result = Poll::Ready(Ok(()));
+        while self.sent < self.write.len() {
+            match Pin::new(&mut self.inner).poll_write(cx, &self.write[self.sent..]) {
+                Poll::Ready(Ok(0)) => {
+                    result = Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    break;
+                }
+                Poll::Ready(Ok(n)) => self.sent += n,
+                Poll::Ready(Err(e)) => {
+                    result = Poll::Ready(Err(e));
+                    break;
+                }
+                Poll::Pending => {
+                    result = Poll::Pending;
+                    break;
+                }
+            }
+        }
+        self.settle();
+        result
+    }
+
+    /// Gives memory back and tells the senders.
+    fn settle(&mut self) {
+        if self.sent == self.write.len() {
+            self.write.clear();
+            self.sent = 0;
+            if self.write.capacity() > HIGH_WATER {
+                self.write = Vec::new();
+            }
+        } else if self.sent >= HIGH_WATER {
+            self.write.drain(..self.sent);
+            self.sent = 0;
+        }
+        let queued = self.queued();
+        if queued > HIGH_WATER {
+            self.link.full.store(true, Ordering::Release);
+        } else if queued <= LOW_WATER && self.link.full.swap(false, Ordering::AcqRel) {
+            self.link.drained.notify_waiters();
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.link.killed.load(Ordering::Acquire) {
+            true => Err(io::ErrorKind::ConnectionAborted.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts bytes against the pre-login budget.
+    fn spend(&mut self, n: usize) -> io::Result<()> {
+        if self.budget == usize::MAX {
+            return Ok(());
+        }
+        if self.link.logged_in.load(Ordering::Acquire) {
+            self.budget = usize::MAX;
+            return Ok(());
+        }
+        self.budget = self.budget.checked_sub(n).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(())
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(&mut self.read);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
+        self.start = 0;
+        self.end = buf.filled().len();
+        Poll::Ready(Ok(self.end))
+    }
+
+    fn poll_read_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.start == self.end {
+            // A long packet body goes straight to its place.
+            if buf.remaining() >= READ_BUFFER {
+                let before = buf.filled().len();
+                ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+                return Poll::Ready(self.spend(buf.filled().len() - before));
+            }
+            let n = ready!(self.poll_fill(cx))?;
+            self.spend(n)?;
+        }
+        let n = buf.remaining().min(self.end - self.start);
+        buf.put_slice(&self.read[self.start..self.start + n]);
+        self.start += n;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Elastic<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.link.reader.register(cx.waker());
+        this.check()?;
+        if this.sent < this.write.len()
+            && let Poll::Ready(Err(e)) = this.drain(cx)
+        {
+            return Poll::Ready(Err(this.link.failed(e)));
+        }
+        this.poll_read_some(cx, buf).map_err(|e| this.link.failed(e))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check()?;
+        if let Poll::Ready(Err(e)) = this.drain(cx) {
+            return Poll::Ready(Err(this.link.failed(e)));
+        }
+        let mut taken = 0;
+        while this.write.is_empty() && taken < bytes.len() {
+            match Pin::new(&mut this.inner).poll_write(cx, &bytes[taken..]) {
+                Poll::Ready(Ok(n)) if n > 0 => taken += n,
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(this.link.failed(e))),
+                Poll::Pending => break,
+            }
+        }
+        this.write.extend_from_slice(&bytes[taken..]);
+        this.settle();
+        if this.queued() > HARD_LIMIT {
+            return Poll::Ready(Err(this.link.failed(io::ErrorKind::TimedOut.into())));
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Waiting here is what must never happen; `poll_read` goes on draining.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.link.reader.register(cx.waker());
+        this.check()?;
+        ready!(this.drain(cx))?;
+        Pin::new(&mut this.inner).poll_shutdown(cx)
+    }
+}
+
+impl<S> Drop for Elastic<S> {
+    fn drop(&mut self) {
+        self.link.kill();
+    }
+}

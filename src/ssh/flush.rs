@@ -1,0 +1,166 @@
+//! Sends a channel's bytes, credits and end. A flusher lives only while there is something to send, so an idle stream costs no task.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use russh::ChannelWriteHalf;
+
+use super::channel::{CREDIT, Channel, Events, SEND_HIGH_WATER, State};
+use crate::error::{Code, Error, Phase};
+
+/// The sending half of a channel, of either role.
+pub(super) enum Writer {
+    Client(ChannelWriteHalf<russh::client::Msg>),
+    Server(ChannelWriteHalf<russh::server::Msg>),
+}
+
+impl Writer {
+    async fn data(&self, bytes: Bytes) -> Result<(), russh::Error> {
+        match self {
+            Self::Client(half) => half.data_bytes(bytes).await,
+            Self::Server(half) => half.data_bytes(bytes).await,
+        }
+    }
+
+    async fn credit(&self, limit: u64) -> Result<(), russh::Error> {
+        let bytes = Bytes::copy_from_slice(&limit.to_be_bytes());
+        match self {
+            Self::Client(half) => half.extended_data_bytes(CREDIT, bytes).await,
+            Self::Server(half) => half.extended_data_bytes(CREDIT, bytes).await,
+        }
+    }
+
+    async fn eof(&self) -> Result<(), russh::Error> {
+        match self {
+            Self::Client(half) => half.eof().await,
+            Self::Server(half) => half.eof().await,
+        }
+    }
+
+    async fn close(&self) -> Result<(), russh::Error> {
+        match self {
+            Self::Client(half) => half.close().await,
+            Self::Server(half) => half.close().await,
+        }
+    }
+}
+
+enum Step {
+    Idle,
+    /// Data is ready, the transport is not.
+    Room,
+    Credit(u64),
+    Data(Bytes),
+    Eof,
+    Close,
+}
+
+/// Does what there is to do on `channel`, then ends.
+pub(super) async fn flush(channel: Arc<Channel>) {
+    loop {
+        let step = next(&channel);
+        let done = match step {
+            Step::Idle => return,
+            Step::Room => {
+                tokio::select! {
+                    () = channel.core.link().room() => {}
+                    () = channel.nudge.notified() => {}
+                }
+                Ok(())
+            }
+            Step::Credit(limit) => channel.writer.credit(limit).await,
+            Step::Data(bytes) => send(&channel, bytes).await,
+            Step::Eof => channel.writer.eof().await.map(|()| ended(&channel)),
+            Step::Close => channel.writer.close().await.map(|()| closed(&channel)),
+        };
+        if done.is_err() {
+            let lost = Error::new(Code::SessionClosed, "the session is closed").at(Phase::Stream);
+            channel.fail(&channel.core.failure().unwrap_or(lost));
+            channel.state.lock().flushing = false;
+            return;
+        }
+    }
+}
+
+/// Decides what is next: an end that was asked for, then credits, then data as far as the peer allows, then our end.
+fn next(channel: &Channel) -> Step {
+    let mut events = Events::default();
+    let mut state = channel.state.lock();
+    let step = decide(channel, &mut state, &mut events);
+    state.flushing = !matches!(step, Step::Idle);
+    channel.tell(state, events);
+    step
+}
+
+fn decide(channel: &Channel, state: &mut State, events: &mut Events) -> Step {
+    if state.close_sent || state.remote_closed || (state.failure.is_some() && !state.closing) {
+        Step::Idle
+    } else if state.closing {
+        Step::Close
+    } else if let Some(limit) = channel.credit_due(state) {
+        state.granted = limit;
+        Step::Credit(limit)
+    } else if !state.send.is_empty() && state.sent < state.limit {
+        data(channel, state, events)
+    } else if state.send.is_empty() && state.fin && !state.eof_sent {
+        Step::Eof
+    } else if state.eof_sent && state.recv_eof {
+        Step::Close
+    } else {
+        Step::Idle
+    }
+}
+
+fn data(channel: &Channel, state: &mut State, events: &mut Events) -> Step {
+    if !channel.core.link().has_room() {
+        return Step::Room;
+    }
+    let allowed = usize::try_from(state.limit - state.sent).unwrap_or(usize::MAX);
+    let Some(bytes) = state.send.pop(allowed) else { return Step::Idle };
+    state.sent += bytes.len() as u64;
+    if state.send.len() <= SEND_HIGH_WATER / 2 {
+        if std::mem::take(&mut state.write_armed) {
+            events.add(Events::WRITABLE);
+        }
+        if !state.fin
+            && let Some(waker) = state.write_waker.take()
+        {
+            waker.wake();
+        }
+    }
+    Step::Data(bytes)
+}
+
+/// Waits for a foreign peer's window, but not beyond the stream's own end.
+async fn send(channel: &Arc<Channel>, bytes: Bytes) -> Result<(), russh::Error> {
+    let sending = channel.writer.data(bytes);
+    tokio::pin!(sending);
+    loop {
+        tokio::select! {
+            done = &mut sending => return done,
+            () = channel.nudge.notified() => {
+                let state = channel.state.lock();
+                if state.closing || state.remote_closed || state.failure.is_some() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn ended(channel: &Arc<Channel>) {
+    let mut state = channel.state.lock();
+    state.eof_sent = true;
+    if let Some(waker) = state.write_waker.take() {
+        waker.wake();
+    }
+    channel.tell(state, Events::FINISHED);
+}
+
+fn closed(channel: &Arc<Channel>) {
+    let mut events = Events::default();
+    let mut state = channel.state.lock();
+    state.close_sent = true;
+    channel.finish(&mut state, &mut events);
+    channel.tell(state, events);
+}

@@ -1,0 +1,21 @@
+//! SSH sessions over any byte stream. The only room that sees russh's sessions; it opens no socket.
+
+mod backlog;
+mod channel;
+mod client;
+mod core;
+mod elastic;
+mod flush;
+mod server;
+mod session;
+mod settings;
+mod stream;
+
+pub(crate) use backlog::Backlog;
+pub use channel::{Events, Observer, Read};
+pub(crate) use client::{Login, handshake};
+pub(crate) use server::{Policy, Tickets, accept};
+pub use session::{Info, Session};
+pub use settings::Keepalive;
+pub(crate) use settings::server as server_config;
+pub use stream::Stream;

@@ -1,0 +1,121 @@
+//! What we negotiate and the numbers behind a session, for both roles.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::{
+    Limits, MethodKind, MethodSet, Preferred, SshId, cipher, client, compression, kex, mac, server,
+};
+
+/// Our identification (RFC 4253 §4.2): the major version says which credits we speak, nothing tells the build.
+const IDENT: &str = "SSH-2.0-alknet_0";
+
+/// Largest channel packet: larger ones gained nothing when measured, and foreign peers expect this.
+const PACKET: u32 = 32 * 1024;
+
+/// Messages between a session's loop and its channels; they are taken at once, so this only absorbs bursts.
+const QUEUE: usize = 32;
+
+/// When silence means that the peer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence after which the peer is asked. Zero turns it off.
+    pub interval: Duration,
+    /// Unanswered questions that end the session.
+    pub count: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(15), count: 3 }
+    }
+}
+
+impl Keepalive {
+    fn interval(self) -> Option<Duration> {
+        (!self.interval.is_zero()).then_some(self.interval)
+    }
+
+    /// Twice what keepalives allow: the net below the net, for a peer that answers them and nothing else.
+    fn inactivity(self) -> Option<Duration> {
+        self.interval().map(|interval| interval * self.count.max(1) * 2)
+    }
+}
+
+pub(super) fn client(window: u32, keepalive: Keepalive) -> Arc<client::Config> {
+    Arc::new(client::Config {
+        client_id: SshId::Standard(Cow::Borrowed(IDENT)),
+        limits: Limits::default(),
+        window_size: window.saturating_mul(2),
+        maximum_packet_size: PACKET,
+        channel_buffer_size: QUEUE,
+        preferred: preferred(),
+        inactivity_timeout: keepalive.inactivity(),
+        keepalive_interval: keepalive.interval(),
+        keepalive_max: keepalive.count as usize,
+        ..client::Config::default()
+    })
+}
+
+pub(crate) fn server(
+    key: PrivateKey,
+    window: u32,
+    keepalive: Keepalive,
+    attempts: u32,
+) -> Arc<server::Config> {
+    Arc::new(server::Config {
+        server_id: SshId::Standard(Cow::Borrowed(IDENT)),
+        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+        // Constant, so that an unknown key and an unknown user take the same time.
+        auth_rejection_time: Duration::from_millis(300),
+        // Clients ask with "none" first to learn the methods.
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![key],
+        limits: Limits::default(),
+        window_size: window.saturating_mul(2),
+        maximum_packet_size: PACKET,
+        channel_buffer_size: QUEUE,
+        event_buffer_size: QUEUE,
+        preferred: preferred(),
+        max_auth_attempts: attempts as usize,
+        inactivity_timeout: keepalive.inactivity(),
+        keepalive_interval: keepalive.interval(),
+        keepalive_max: keepalive.count as usize,
+        ..server::Config::default()
+    })
+}
+
+/// AES-GCM first: with AES instructions it costs a third of chacha20. No SHA-1, no CBC, no classic Diffie-Hellman, no compression.
+fn preferred() -> Preferred {
+    const RSA_512: Algorithm = Algorithm::Rsa { hash: Some(HashAlg::Sha512) };
+    const RSA_256: Algorithm = Algorithm::Rsa { hash: Some(HashAlg::Sha256) };
+    Preferred {
+        kex: Cow::Borrowed(&[
+            kex::MLKEM768X25519_SHA256,
+            kex::CURVE25519,
+            kex::CURVE25519_PRE_RFC_8731,
+            kex::EXTENSION_SUPPORT_AS_CLIENT,
+            kex::EXTENSION_SUPPORT_AS_SERVER,
+            kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+            kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+        ]),
+        key: Cow::Borrowed(&[
+            Algorithm::Ed25519,
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+            RSA_512,
+            RSA_256,
+        ]),
+        cipher: Cow::Borrowed(&[
+            cipher::AES_128_GCM,
+            cipher::AES_256_GCM,
+            cipher::CHACHA20_POLY1305,
+        ]),
+        mac: Cow::Borrowed(&[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM]),
+        compression: Cow::Borrowed(&[compression::NONE]),
+        ..Preferred::default()
+    }
+}

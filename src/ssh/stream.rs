@@ -1,0 +1,134 @@
+//! The two faces of a channel: calls that never wait, for the JS boundary, and `AsyncRead + AsyncWrite` for everything in Rust.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::channel::{Channel, Observer, Read};
+use super::session::{Info, Session};
+use crate::error::{Code, Error, Result};
+
+/// An open byte stream over SSH. Dropping it closes both directions; bytes not yet sent are lost then, so end it first.
+///
+/// `shutdown` half-closes: the peer sees the end and may go on sending.
+pub struct Stream {
+    channel: Arc<Channel>,
+    info: Arc<Info>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("target", &self.info.target).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    pub(super) fn new(channel: Arc<Channel>, info: Arc<Info>) -> Self {
+        Self { channel, info }
+    }
+
+    /// Makes the session end with the stream; [`super::Events::CLOSED`] is then told when the session is gone.
+    pub(super) fn own(self, session: Session) -> Self {
+        self.channel.own(session);
+        self
+    }
+
+    /// What the two ends know of each other.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Sets who is told of events. Calls made before are not told again.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.channel.observe(observer);
+    }
+
+    /// Takes what has arrived, at most `max` bytes. Never waits.
+    pub fn try_read(&self, max: usize) -> Read {
+        self.channel.read(max, None)
+    }
+
+    /// Accepts a copy of as much as there is room for (256 KiB are kept). Never waits.
+    ///
+    /// # Errors
+    /// `EPIPE` when the stream cannot be written any more, or why it was lost.
+    pub fn try_write(&self, bytes: &[u8]) -> Result<usize> {
+        self.channel.write(bytes, None)
+    }
+
+    /// Ends our side after what was accepted; [`super::Events::FINISHED`] follows. Never waits.
+    ///
+    /// # Errors
+    /// Why the stream was lost.
+    pub fn finish(&self) -> Result<()> {
+        self.channel.finish_writing(None).map(drop)
+    }
+
+    /// Ends both directions and drops what is buffered. Idempotent.
+    pub fn close(&self) {
+        self.channel.close();
+    }
+
+    /// Why the stream ended badly; `None` while it is open and after a good end.
+    pub fn failure(&self) -> Option<Error> {
+        self.channel.failure()
+    }
+
+    /// Bytes received and not read, and bytes accepted and not sent.
+    pub fn buffered(&self) -> (usize, usize) {
+        self.channel.buffers()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.channel.close();
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.channel.read(buf.remaining(), Some(cx.waker())) {
+            Read::Data(bytes) => buf.put_slice(&bytes),
+            Read::Eof => {}
+            Read::Pending => return Poll::Pending,
+            Read::Failed(error) => return Poll::Ready(Err(error.into())),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.channel.write(bytes, Some(cx.waker())) {
+            Ok(0) if !bytes.is_empty() => Poll::Pending,
+            Ok(n) => Poll::Ready(Ok(n)),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+
+    /// Bytes leave by themselves; there is nothing to push.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.channel.finish_writing(Some(cx.waker())) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => Poll::Pending,
+            Err(error) if error.code() == Code::System("EPIPE") => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}

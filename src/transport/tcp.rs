@@ -1,0 +1,54 @@
+//! Plain TCP.
+
+use std::io;
+use std::net::SocketAddr;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::net::{TcpListener, lookup_host};
+
+use crate::dial::{Ends, Link, prepare};
+use crate::error::{Code, Error, Phase, Result};
+use crate::listen::{Incoming, Listener};
+use crate::target::HostPort;
+
+/// A bound TCP port.
+pub(crate) struct Tcp {
+    listener: TcpListener,
+}
+
+impl Tcp {
+    /// Binds the first address of `at` that can be bound.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND`.
+    pub(crate) async fn bind(at: &HostPort) -> Result<(Self, SocketAddr)> {
+        let failed = |e| {
+            Error::system("listen", &at.to_string(), e).at(Phase::Listen).address(&at.host, at.port)
+        };
+        let addresses: Vec<_> = match lookup_host((at.host.as_str(), at.port)).await {
+            Ok(found) => found.collect(),
+            Err(e) => {
+                let message = format!("getaddrinfo ENOTFOUND {} ({e})", at.host);
+                return Err(Error::new(Code::System("ENOTFOUND"), message).at(Phase::Listen));
+            }
+        };
+        let listener = TcpListener::bind(&addresses[..]).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok((Self { listener }, address))
+    }
+}
+
+impl Listener for Tcp {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Incoming>> {
+        async {
+            let (socket, remote) = self.listener.accept().await?;
+            prepare(&socket)?;
+            let local = socket.local_addr().ok();
+            let ends = Ends { remote: Some(remote), local, transport: "tcp" };
+            let link = Link { io: Box::new(socket), ends: ends.clone() };
+            Ok(Incoming { ends, handshake: std::future::ready(Ok(link)).boxed() })
+        }
+        .boxed()
+    }
+}
