@@ -56,7 +56,7 @@ export function readEnvelope(body: Buffer): EventEnvelope {
 
 /** The topics a control message names, in any of the shapes peers use. */
 export function readTopics({ id, payload }: EventEnvelope): readonly string[] {
-  if (typeof payload === 'string') return [payload]
+  if (typeof payload === 'string' && payload !== '') return [payload]
   if (typeof payload === 'object' && payload !== null) {
     const { topic, topics } = payload as { topic?: unknown; topics?: unknown }
     if (typeof topic === 'string') return [topic]

@@ -1,0 +1,10 @@
+//! Events on a byte stream: frames and the envelopes in them, as docs/wire.md ("Events") has them.
+//!
+//! Pure: bytes in, values out. It knows no stream, no task and no clock. The TypeScript side (`ts/frame-codec.ts`,
+//! `ts/envelope.ts`) obeys the same rules and reads the same vectors, `__test__/vectors/*.json`.
+
+mod codec;
+mod envelope;
+
+pub use codec::{DEFAULT_MAX_FRAME, Decoder, FrameError, HEADER, LARGEST_MAX_FRAME, encode};
+pub use envelope::{Control, Envelope, MAX_DEPTH, MAX_SUBSCRIPTIONS, MAX_TOPIC};
