@@ -7,10 +7,21 @@ import type { NativeError } from '../native/binding.js'
 type Reason = NonNullable<AlknetErrorDetails['reason']>
 
 const PHASES: readonly AlknetPhase[] = [
-  'config', 'dns', 'tcp', 'kex', 'hostkey', 'auth', 'channel', 'stream', 'listen',
+  'config',
+  'dns',
+  'tcp',
+  'kex',
+  'hostkey',
+  'auth',
+  'channel',
+  'stream',
+  'listen',
 ]
 const REASONS: readonly Reason[] = [
-  'prohibited', 'connect-failed', 'unknown-type', 'resource-shortage',
+  'prohibited',
+  'connect-failed',
+  'unknown-type',
+  'resource-shortage',
 ]
 const DETAILS = ['phase', 'hint', 'syscall', 'address', 'port', 'fingerprint', 'reason'] as const
 
@@ -27,7 +38,7 @@ export class AlknetError extends Error {
 
   static {
     // On the prototype, so that the stack's first line has it and no error carries it as a property.
-    Object.defineProperty(this.prototype, 'name', {
+    Object.defineProperty(AlknetError.prototype, 'name', {
       value: 'AlknetError',
       writable: true,
       configurable: true,

@@ -17,7 +17,8 @@ export class IdleTimer {
 
   set(ms: number, expired: () => void): void {
     if (typeof ms !== 'number') throw invalidType('msecs', 'a number', ms)
-    if (!(ms >= 0 && ms < Number.POSITIVE_INFINITY)) throw invalidValue('msecs', 'finite, not negative')
+    if (!(ms >= 0 && ms < Number.POSITIVE_INFINITY))
+      throw invalidValue('msecs', 'finite, not negative')
     this.stop()
     this.#ms = Math.min(Math.trunc(ms), LONGEST)
     if (this.#ms > 0) this.#timer = setTimeout(expired, this.#ms).unref()

@@ -3,12 +3,7 @@
  * a message.
  */
 import { types } from 'node:util'
-import type {
-  AlknetConnectOptions,
-  AlknetLimits,
-  AlknetServeOptions,
-  KeySource,
-} from '../index.js'
+import type { AlknetConnectOptions, AlknetLimits, AlknetServeOptions, KeySource } from '../index.js'
 import type { NativeConnectOptions, NativeServeOptions } from '../native/binding.js'
 import { AlknetError, invalidType, invalidValue } from './errors.js'
 
@@ -174,7 +169,8 @@ function hostKeyLines(name: string, entry: string | Uint8Array): string[] {
   }
   const keys = typeof entry === 'string' ? entry : Buffer.from(entry).toString('utf8')
   if (isPrivateKey(keys)) {
-    const hint = 'pass the public key or its SHA256 fingerprint, and keep the private key where it is'
+    const hint =
+      'pass the public key or its SHA256 fingerprint, and keep the private key where it is'
     const message = `${name} has a private key: ${hint}`
     throw new AlknetError('ERR_ALKNET_CONFIG', message, { phase: 'config', hint })
   }

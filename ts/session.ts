@@ -13,9 +13,7 @@ import { settle } from './pending.js'
 import { AlknetStream } from './stream.js'
 
 /** Opens an SSH session. Bad arguments reject like those of `connect()`. */
-export function openSession(
-  options: contract.AlknetSessionOptions,
-): Promise<contract.AlknetSession>
+export function openSession(options: contract.AlknetSessionOptions): Promise<contract.AlknetSession>
 export function openSession(
   connectionString: string,
   options?: contract.AlknetSessionOptions,

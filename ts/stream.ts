@@ -77,7 +77,8 @@ export class AlknetStream extends SocketShape {
       const accepted = this.#native.tryWrite(chunk)
       if (accepted === chunk.length) {
         this.countWritten(accepted)
-        return callback()
+        callback()
+        return
       }
       if (accepted > 0) {
         this.countWritten(accepted)
@@ -96,7 +97,10 @@ export class AlknetStream extends SocketShape {
   }
 
   override _final(callback: Callback): void {
-    if (this.#closed) return callback(this.#failure)
+    if (this.#closed) {
+      callback(this.#failure)
+      return
+    }
     this.#onFinished = callback
     this.#slot.hold()
     this.#native.fin()
@@ -107,12 +111,16 @@ export class AlknetStream extends SocketShape {
     if (this.#onWritten !== undefined || this.#onFinished !== undefined) {
       process.nextTick(() => this.#settleWrites(error ?? destroyed()))
     }
-    if (this.#closed) return callback(error)
+    // Also when it is over: the core lets go of what nobody will read.
+    this.#native.close()
+    if (this.#closed) {
+      callback(error)
+      return
+    }
     this.#onClosed = () => callback(error)
     this.#slot.hold()
     // Closing is work under way, which an `unref()` earlier was not about.
     this.#slot.keepAlive.ref()
-    this.#native.close()
   }
 
   static #endTick(stream: AlknetStream): void {
@@ -152,26 +160,34 @@ export class AlknetStream extends SocketShape {
   #readTurn(): void {
     for (let reads = 0; reads < READS_PER_TURN; reads++) {
       const chunk = this.#native.tryRead(READ_SIZE)
-      if (chunk === null) return this.#onNothing()
-      if (chunk.length === 0) return this.#onEnd()
+      if (chunk === null || chunk.length === 0) {
+        if (chunk === null) this.#onNothing()
+        else this.#onEnd()
+        return
+      }
       this.countRead(chunk.length)
       this.#askedAgain = false
       const more = this.push(chunk) || this.#askedAgain
       if (this.destroyed || !more) {
         this.#reading = IDLE
-        return this.#loosenIfIdle()
+        this.#loosenIfIdle()
+        return
       }
     }
   }
 
   #onNothing(): void {
-    this.#reading = ARMED
-    if (!this.#closed) return this.#slot.hold()
-    if (this.#failure === undefined) return this.#onEnd()
-    this.#reading = IDLE
-    if (this.readableLength === 0) this.destroy(this.#failure)
-    // Answers this `_read` with nothing: the next one comes when the consumer has taken what is buffered.
-    else this.push(NOTHING)
+    if (!this.#closed) {
+      this.#reading = ARMED
+      this.#slot.hold()
+    } else if (this.#failure === undefined) {
+      this.#onEnd()
+    } else {
+      this.#reading = IDLE
+      if (this.readableLength === 0) this.destroy(this.#failure)
+      // Answers this `_read` with nothing: the next one comes when the consumer has taken what is buffered.
+      else this.push(NOTHING)
+    }
   }
 
   #onEnd(): void {
@@ -185,13 +201,14 @@ export class AlknetStream extends SocketShape {
     if (this.#onWritten === undefined) return
     for (let batch = this.#queue.peek(); batch !== undefined; batch = this.#queue.peek()) {
       const accepted = this.#native.tryWrite(batch)
-      if (accepted < 0) {
-        process.nextTick(() => this.#failWrites())
-        return this.#slot.hold()
+      if (accepted < 0) process.nextTick(() => this.#failWrites())
+      else this.countWritten(accepted)
+      if (accepted < batch.length) {
+        this.#queue.accept(Math.max(accepted, 0))
+        this.#slot.hold()
+        return
       }
-      this.countWritten(accepted)
       this.#queue.accept(accepted)
-      if (accepted < batch.length) return this.#slot.hold()
     }
     this.#settleWrites()
   }
@@ -241,7 +258,8 @@ export class AlknetStream extends SocketShape {
     if (this.#onClosed !== undefined) {
       const callback = this.#onClosed
       this.#onClosed = undefined
-      return callback()
+      callback()
+      return
     }
     if (this.destroyed) return
     if (this.#reading === ARMED) this.#pump()
