@@ -10,15 +10,13 @@ interface Source {
   wanted(): void
 }
 
-interface Waiter {
-  resolve(result: IteratorResult<AlknetConnection>): void
-}
+type Answer = (result: IteratorResult<AlknetConnection>) => void
 
 /** One loop over the streams of a server. `queue` is the server's: who waits, in order, once for each `next()`. */
 export class ConnectionIterator implements AsyncIterableIterator<AlknetConnection> {
   readonly #queue: ConnectionIterator[]
   readonly #source: Source
-  readonly #waiters: Waiter[] = []
+  readonly #waiters: Answer[] = []
   #done = false
 
   constructor(queue: ConnectionIterator[], source: Source) {
@@ -28,7 +26,7 @@ export class ConnectionIterator implements AsyncIterableIterator<AlknetConnectio
 
   next(): Promise<IteratorResult<AlknetConnection>> {
     return new Promise((resolve) => {
-      this.#waiters.push({ resolve })
+      this.#waiters.push(resolve)
       if (this.#done || this.#source.closed()) return this.end()
       this.#queue.push(this)
       this.#source.wanted()
@@ -50,12 +48,12 @@ export class ConnectionIterator implements AsyncIterableIterator<AlknetConnectio
 
   /** Answers the oldest `next()`. */
   deliver(connection: AlknetConnection): void {
-    this.#waiters.shift()?.resolve({ done: false, value: connection })
+    this.#waiters.shift()?.({ done: false, value: connection })
   }
 
   /** Answers every `next()` with the end. */
   end(): void {
     this.#done = true
-    for (const waiter of this.#waiters.splice(0)) waiter.resolve({ done: true, value: undefined })
+    for (const answer of this.#waiters.splice(0)) answer({ done: true, value: undefined })
   }
 }

@@ -36,10 +36,14 @@ function notFound(path: string, cause: unknown): AlknetError {
 }
 
 function libc(): string | undefined {
-  if (process.platform !== 'linux') return undefined
-  // Otherwise the report looks up the name of every open connection.
-  Object.assign(process.report, { excludeNetwork: true })
-  const report: unknown = process.report?.getReport()
-  const text = typeof report === 'string' ? report : JSON.stringify(report)
-  return text.includes('glibcVersionRuntime') ? 'gnu' : 'musl'
+  const report: (NodeJS.ProcessReport & { excludeNetwork?: boolean }) | undefined = process.report
+  if (process.platform !== 'linux' || report === undefined) return undefined
+  const { excludeNetwork = false } = report
+  try {
+    // Otherwise the report looks up the name of every open connection.
+    report.excludeNetwork = true
+    return JSON.stringify(report.getReport()).includes('glibcVersionRuntime') ? 'gnu' : 'musl'
+  } finally {
+    report.excludeNetwork = excludeNetwork
+  }
 }
