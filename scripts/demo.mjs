@@ -56,6 +56,7 @@ async function play(directory, processes) {
 /** One of the two Node processes: tells by messages what it saw; fails when it ends badly or hangs. */
 class Process {
   #told = new Map()
+  #early
   #child
 
   constructor(name, args) {
@@ -64,10 +65,10 @@ class Process {
     this.over = new Promise((resolve, reject) => {
       this.#child.on('error', reject)
       this.#child.on('close', (code, signal) => {
-        const bad = new Failure(`the ${name} ended early (${signal ?? `exit code ${code}`})`)
-        for (const { reject } of this.#told.values()) reject(bad)
+        this.#early = new Failure(`the ${name} ended early (${signal ?? `exit code ${code}`})`)
+        for (const { reject } of this.#told.values()) reject(this.#early)
         if (code === 0) resolve()
-        else reject(bad)
+        else reject(this.#early)
       })
     })
     this.over.catch(() => {})
@@ -82,7 +83,7 @@ class Process {
   }
 
   dismiss() {
-    this.#child.disconnect()
+    this.#child.send('dismissed')
   }
 
   kill() {
@@ -95,6 +96,7 @@ class Process {
       const wait = {}
       wait.promise = new Promise((resolve, reject) => Object.assign(wait, { resolve, reject }))
       wait.promise.catch(() => {})
+      if (this.#early) wait.reject(this.#early)
       this.#told.set(what, wait)
     }
     return this.#told.get(what)

@@ -74,7 +74,9 @@ fn every_code_is_explained() {
 
 #[test]
 fn every_code_is_provoked_by_a_test() {
-    let tests = sources("__test__", "ts") + &sources("tests", "rs") + &sources("__test__/support/children", "mjs");
+    let tests = sources("__test__", "ts")
+        + &sources("tests", "rs")
+        + &sources("__test__/support/children", "mjs");
     let missing: Vec<_> = promised().difference(&codes(&tests)).cloned().collect();
     assert!(missing.is_empty(), "no test provokes {missing:?}");
 }
@@ -87,7 +89,10 @@ fn versions_agree() {
     assert_eq!(package["license"], env!("CARGO_PKG_LICENSE"), "package.json and Cargo.toml");
     let toolchain = read("rust-toolchain.toml");
     let rust = env!("CARGO_PKG_RUST_VERSION");
-    assert!(toolchain.contains(&format!("channel = \"{rust}")), "rust-toolchain.toml is not {rust}");
+    assert!(
+        toolchain.contains(&format!("channel = \"{rust}")),
+        "rust-toolchain.toml is not {rust}"
+    );
 }
 
 #[test]

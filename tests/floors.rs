@@ -99,7 +99,10 @@ fn a_floor_holds_in_its_release_line() {
 fn npm_locks_name_no_registry() {
     for name in ["package-lock.json", "benches/package-lock.json"] {
         let lock = read(name);
-        assert!(!lock.contains("\"resolved\""), "{name}: `npm install` with the .npmrc of the root");
+        assert!(
+            !lock.contains("\"resolved\""),
+            "{name}: `npm install` with the .npmrc of the root"
+        );
         assert!(lock.contains("\"integrity\""), "{name} pins by hash");
     }
 }

@@ -1,5 +1,6 @@
 // What both processes of the demo share: bytes to send, and how what arrives is counted and timed.
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { performance } from 'node:perf_hooks'
 
 export const bytesEachWay = 64 * 1024 * 1024
@@ -22,11 +23,13 @@ export function makeParcel() {
 /** Reads a stream to its end: how many bytes, which digest, how long from the first to the last. */
 export async function readParcel(stream) {
   const chunks = []
-  let started
-  for await (const bytes of stream) {
-    started ??= performance.now()
+  let started = 0
+  // Not `for await`, which destroys the stream at its end: our side may still have something to say.
+  stream.on('data', (bytes) => {
+    started ||= performance.now()
     chunks.push(bytes)
-  }
+  })
+  await once(stream, 'end')
   const ms = performance.now() - started
   return { ms, size: chunks.reduce((sum, { length }) => sum + length, 0), sha256: sha256(chunks) }
 }

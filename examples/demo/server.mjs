@@ -17,9 +17,10 @@ tell('listening', {
   connectionString: server.connectionString,
 })
 
-await once(process, 'disconnect') // the demo is over
+await once(process, 'message') // the demo is over
 await Promise.all(shown)
 await server.close()
+process.disconnect()
 
 async function exchangeBytes(stream, info) {
   const { chunks, sha256 } = makeParcel()
