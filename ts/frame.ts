@@ -118,7 +118,9 @@ class DuplexFrameStream implements FrameStream {
   #take(): Buffer | undefined {
     if (this.#closing || this.#broken) return undefined
     try {
-      return this.#decoder.next()
+      const message = this.#decoder.next()
+      if (message === undefined && this.#ended) this.#decoder.end()
+      return message
     } catch (error) {
       this.#broken = true
       this.#fail(error as Error)
@@ -134,13 +136,7 @@ class DuplexFrameStream implements FrameStream {
   }
 
   #onEnd = (): void => {
-    // Set after the last frames have been taken: `end` comes only when they have.
     this.#ended = true
-    try {
-      if (!this.#closing) this.#decoder.end()
-    } catch (error) {
-      this.#fail(error as Error)
-    }
     this.#settle()
   }
 
