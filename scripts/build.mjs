@@ -39,7 +39,9 @@ export async function build({ release = false } = {}) {
 
 async function buildNative(release) {
   await ensureRust()
-  say(`building the native addon (${release ? 'optimised, takes minutes' : 'the first time takes minutes'})`)
+  say(
+    `building the native addon (${release ? 'optimised, takes minutes' : 'the first time takes minutes'})`,
+  )
   const args = ['build', '--platform', '--manifest-path', 'binding/Cargo.toml']
   args.push('--output-dir', 'native', '--js', 'binding.cjs', '--dts', 'binding.d.ts')
   if (release) args.push('--release')

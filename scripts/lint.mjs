@@ -5,6 +5,7 @@ import { build } from './build.mjs'
 import { bin, ci, ensureModules, ensureRust, Failure, program, run, say } from './support.mjs'
 
 const node = process.execPath
+const colors = process.stdout.isTTY ? '--colors=force' : '--colors=off'
 const locked = ci ? ['--locked'] : []
 
 const checks = {
@@ -12,7 +13,7 @@ const checks = {
     ['cargo', 'fmt', '--all', ...(fix ? [] : ['--check'])],
     ['cargo', 'clippy', '--workspace', '--all-targets', ...locked, '--', '-D', 'warnings'],
   ],
-  js: (fix) => [[node, bin('@biomejs/biome'), ...(fix ? ['check', '--write'] : ['ci']), '.']],
+  js: (fix) => [[node, bin('@biomejs/biome'), ...(fix ? ['check', '--write'] : ['ci']), colors, '.']],
   types: () => [[node, bin('typescript'), '-p', 'tsconfig.check.json']],
 }
 

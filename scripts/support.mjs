@@ -51,7 +51,7 @@ export function run(command, args, options = {}) {
       if (!onLine) return
       const lines = (rest + chunk).split('\n')
       rest = lines.pop()
-      lines.forEach((line) => onLine(line))
+      for (const line of lines) onLine(line)
     })
     child.on('error', (error) => {
       children.delete(child)
@@ -98,7 +98,8 @@ export function findProgram(name) {
 export function bin(name) {
   const manifest = path.join(root, 'node_modules', name, 'package.json')
   const { bin: entry } = JSON.parse(fs.readFileSync(manifest, 'utf8'))
-  const file = typeof entry === 'string' ? entry : (entry[path.basename(name)] ?? Object.values(entry)[0])
+  const file =
+    typeof entry === 'string' ? entry : (entry[path.basename(name)] ?? Object.values(entry)[0])
   return path.join(path.dirname(manifest), file)
 }
 
@@ -138,7 +139,9 @@ export function readJson(file) {
 
 export async function ensureRust() {
   if (await works('cargo', ['--version'])) return
-  throw new Failure('cargo does not run: install Rust (rustup.rs); rust-toolchain.toml names the version')
+  throw new Failure(
+    'cargo does not run: install Rust (rustup.rs); rust-toolchain.toml names the version',
+  )
 }
 
 /**

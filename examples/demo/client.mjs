@@ -40,7 +40,8 @@ async function exchangeEvents() {
 async function pingPong(events) {
   let answered = () => {}
   events.addEventListener('pong', ({ detail }) => answered(detail.number))
-  if (!(await events.ready('pong'))) throw new Error('the server does not acknowledge subscriptions')
+  if (!(await events.ready('pong')))
+    throw new Error('the server does not acknowledge subscriptions')
   const times = []
   for (let number = 0; number < roundTrips; number += 1) {
     const started = performance.now()

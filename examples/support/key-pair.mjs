@@ -24,7 +24,12 @@ export function makeKeyPair(comment = 'alknet') {
   ])
   const lines = file.toString('base64').match(/.{1,70}/g) ?? []
   return {
-    privateKey: ['-----BEGIN OPENSSH PRIVATE KEY-----', ...lines, '-----END OPENSSH PRIVATE KEY-----', ''].join('\n'),
+    privateKey: [
+      '-----BEGIN OPENSSH PRIVATE KEY-----',
+      ...lines,
+      '-----END OPENSSH PRIVATE KEY-----',
+      '',
+    ].join('\n'),
     publicKey: `ssh-ed25519 ${publicBlob.toString('base64')} ${comment}\n`,
   }
 }
