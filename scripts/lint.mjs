@@ -13,7 +13,9 @@ const checks = {
     ['cargo', 'fmt', '--all', ...(fix ? [] : ['--check'])],
     ['cargo', 'clippy', '--workspace', '--all-targets', ...locked, '--', '-D', 'warnings'],
   ],
-  js: (fix) => [[node, bin('@biomejs/biome'), ...(fix ? ['check', '--write'] : ['ci']), colors, '.']],
+  js: (fix) => [
+    [node, bin('@biomejs/biome'), ...(fix ? ['check', '--write'] : ['ci']), colors, '.'],
+  ],
   types: () => [[node, bin('typescript'), '-p', 'tsconfig.check.json']],
 }
 
