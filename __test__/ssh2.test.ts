@@ -199,7 +199,8 @@ describe('connect() at a server of ssh2', () => {
     const peer = await startSsh2({
       tcpip: (accept) => {
         const channel = accept()
-        channel.end('statement')
+        // end() of a server's channel would close it whole.
+        channel.write('statement', () => channel.eof())
         heard = text(channel)
       },
     })
