@@ -59,14 +59,20 @@ export interface AlknetConnectOptions {
  */
 export function connect(options: AlknetConnectOptions): Promise<AlknetStream>
 /** The same from a connection string (`AlknetServer.connectionString`), which carries server and host key. */
-export function connect(connectionString: string, options?: AlknetConnectOptions): Promise<AlknetStream>
+export function connect(
+  connectionString: string,
+  options?: AlknetConnectOptions,
+): Promise<AlknetStream>
 
 /** Options of {@link openSession}: those of `connect()` less what belongs to one stream. */
 export type AlknetSessionOptions = Omit<AlknetConnectOptions, 'target' | 'allowHalfOpen'>
 
 /** Opens an SSH session that carries many streams. Rejects like {@link connect}. */
 export function openSession(options: AlknetSessionOptions): Promise<AlknetSession>
-export function openSession(connectionString: string, options?: AlknetSessionOptions): Promise<AlknetSession>
+export function openSession(
+  connectionString: string,
+  options?: AlknetSessionOptions,
+): Promise<AlknetSession>
 
 export interface AlknetOpenOptions {
   /** Ends the attempt; the promise rejects with an `AbortError`. */
@@ -253,7 +259,16 @@ export type AlknetErrorCode =
   | 'ERR_ALKNET_BINDING_NOT_FOUND'
 
 /** Where an attempt was when it failed. */
-export type AlknetPhase = 'config' | 'dns' | 'tcp' | 'kex' | 'hostkey' | 'auth' | 'channel' | 'stream' | 'listen'
+export type AlknetPhase =
+  | 'config'
+  | 'dns'
+  | 'tcp'
+  | 'kex'
+  | 'hostkey'
+  | 'auth'
+  | 'channel'
+  | 'stream'
+  | 'listen'
 
 export class AlknetError extends Error {
   constructor(code: string, message: string, details?: AlknetErrorDetails)

@@ -30,9 +30,9 @@ async function main(args) {
   if (names.includes('types')) await build()
   const failed = []
   for (const [command, ...rest] of names.flatMap((name) => checks[name](fix))) {
-    const shown = [command, ...rest].join(' ').replace(/\S*node_modules\/(@?\w+)\S*/, '$1')
-    say(shown.replace(node, '').trim())
-    if ((await run(command, rest)) !== 0) failed.push(shown.replace(node, '').trim())
+    const shown = [command, ...rest].map((word) => word.replace(/^.*\/(bin\/)?/, '')).join(' ')
+    say(shown)
+    if ((await run(command, rest)) !== 0) failed.push(shown)
   }
   for (const line of failed) say(`FAILED: ${line}`)
   if (failed.length === 0) say('formatters, linters and types are content')
