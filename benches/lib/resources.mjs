@@ -1,0 +1,82 @@
+// What the peers need besides code: keys, a certificate, a Redis. All of it is made here, in a directory of its own, and goes away.
+import { execFileSync } from 'node:child_process'
+import fs from 'node:fs'
+import { createRequire } from 'node:module'
+import os from 'node:os'
+import path from 'node:path'
+import { findProgram, root } from '../../scripts/support.mjs'
+import { startRedis } from './redis.mjs'
+
+const makers = {
+  'ssh keys': makeKeys,
+  certificate: makeCertificate,
+  'redis-server': makeRedis,
+  'ssh2 native crypto': checkSsh2,
+  'alknet build': checkAlknet,
+}
+
+/**
+ * Makes what is named in `needs`. Resolves to the context that peers get, what is missing and why, and `release()`.
+ */
+export async function makeResources(needs) {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'alknet-bench-'))
+  const context = {}
+  const missing = {}
+  const releases = [() => fs.rmSync(directory, { recursive: true, force: true })]
+  for (const need of new Set(needs)) {
+    try {
+      const { release, ...made } = await makers[need](directory)
+      Object.assign(context, made)
+      if (release) releases.unshift(release)
+    } catch (error) {
+      missing[need] = error.message
+    }
+  }
+  return { context, missing, release: () => releases.forEach((release) => void release()) }
+}
+
+function makeKeys(directory) {
+  const keygen = programPath('ssh-keygen')
+  const [hostKey, clientKey] = ['host_key', 'client_key'].map((name) => {
+    const file = path.join(directory, name)
+    execFileSync(keygen, ['-q', '-t', 'ed25519', '-N', '', '-C', 'bench', '-f', file])
+    return file
+  })
+  const publicKeys = { hostPublicKey: `${hostKey}.pub`, clientPublicKey: `${clientKey}.pub` }
+  return { hostKey, clientKey, ...publicKeys }
+}
+
+function makeCertificate(directory) {
+  const certificate = path.join(directory, 'cert.pem')
+  const certificateKey = path.join(directory, 'key.pem')
+  const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
+  const files = ['-keyout', certificateKey, '-out', certificate]
+  const args = ['req', ...kind, '-days', '2', ...names, ...files]
+  execFileSync(programPath('openssl'), args, { stdio: 'ignore' })
+  return { certificate, certificateKey }
+}
+
+async function makeRedis(directory) {
+  const { port, pid, stop } = await startRedis(programPath('redis-server'), directory)
+  return { redis: { port, pid }, release: stop }
+}
+
+function checkSsh2() {
+  const { bindingAvailable } = createRequire(import.meta.url)('ssh2/lib/protocol/crypto.js')
+  if (!bindingAvailable) throw new Error('ssh2 has no native crypto: it was not compiled')
+  return {}
+}
+
+function checkAlknet() {
+  for (const file of ['dist/index.js', 'native/binding.cjs']) {
+    if (!fs.existsSync(path.join(root, file))) throw new Error(`alknet is not built: no ${file}`)
+  }
+  return {}
+}
+
+function programPath(name) {
+  const found = findProgram(name)
+  if (!found) throw new Error(`${name} is not installed`)
+  return found
+}

@@ -1,0 +1,9 @@
+// Before a run: the peers as the lock file has them, and with --build an optimised alknet.
+import path from 'node:path'
+import { build } from '../scripts/build.mjs'
+import { ensureModules, program, root } from '../scripts/support.mjs'
+
+await program(import.meta.url, async (args) => {
+  await ensureModules(path.join(root, 'benches'))
+  if (args.includes('--build')) await build({ release: true })
+})
