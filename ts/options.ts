@@ -20,10 +20,10 @@ export function connectOptions(
   const identity =
     options.identity === undefined ? process.env.ALKNET_IDENTITY || undefined : options.identity
   const { path, contents } = key('options.identity', identity)
-  return defined({
+  checkTransport(options.transport)
+  return defined<NativeConnectOptions>({
     connectionString,
     server: server ?? (connectionString ? undefined : process.env.ALKNET_SERVER || undefined),
-    transport: transport(options.transport),
     identityPath: path,
     identity: contents,
     user: text('options.user', options.user),
@@ -39,9 +39,9 @@ export function connectOptions(
 export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
   const hostKey = key('options.hostKey', options.hostKey)
   const authorizedKeys = source('options.authorizedKeys', options.authorizedKeys)
-  return defined({
+  checkTransport(options.transport)
+  return defined<NativeServeOptions>({
     listen: text('options.listen', options.listen),
-    transport: transport(options.transport),
     hostKeyPath: hostKey.path,
     hostKey: hostKey.contents,
     authorizedKeysPath: authorizedKeys.path,
@@ -96,9 +96,8 @@ export function abortSignal(value: AbortSignal | undefined): AbortSignal | undef
   return value
 }
 
-function transport(value: 'tcp' | undefined): 'tcp' | undefined {
-  if (value === undefined || value === 'tcp') return value
-  throw invalidValue('options.transport', "'tcp'")
+function checkTransport(value: 'tcp' | undefined): void {
+  if (value !== undefined && value !== 'tcp') throw invalidValue('options.transport', "'tcp'")
 }
 
 function window(value: number | undefined): number | undefined {
@@ -184,10 +183,10 @@ function isPrivateKey(text: string): boolean {
   return /-----BEGIN [A-Z0-9 ]*PRIVATE KEY/.test(text)
 }
 
-type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
+type MaybeUndefined<T> = { [K in keyof T]: T[K] | undefined }
 
 /** The same without the properties that are undefined, which to the addon is not the same as absent. */
-function defined<T extends object>(options: T): Defined<T>
+function defined<T extends object>(options: MaybeUndefined<T>): T
 function defined(options: object): object {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }
