@@ -2,7 +2,7 @@ import { copyFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { frameStream } from '../index.js'
-import { startServer } from './support/alknet.js'
+import { nextConnection, startServer } from './support/alknet.js'
 import { clientKey, hostKey, scratch } from './support/keys.js'
 import { type Program, start } from './support/program.js'
 
@@ -39,16 +39,14 @@ describe('the examples of the README', () => {
 
   it('pubsub: what is published under the topic is iterated', async () => {
     const server = await startServer()
-    server.onConnection(async (stream) => {
+    const subscribed = nextConnection(server).then(async ({ stream }) => {
       const messages = frameStream(stream)
-      for await (const message of messages) {
-        const { type, payload } = JSON.parse(message.toString())
-        if (type !== '__subscribe') continue
-        expect(payload).toEqual({ topic: 'news' })
-        await messages.send(JSON.stringify({ type: 'news', id: '', payload: 'it works' }))
-      }
+      const { value } = await messages[Symbol.asyncIterator]().next()
+      await messages.send(JSON.stringify({ type: 'news', id: '', payload: 'it works' }))
+      return JSON.parse(String(value))
     })
     const program = example('pubsub', server.connectionString)
+    expect(await subscribed).toEqual({ type: '__subscribe', id: '', payload: { topic: 'news' } })
     expect(await program.line()).toBe('it works')
   })
 

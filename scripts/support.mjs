@@ -18,6 +18,7 @@ const targetDir =
 
 /** The environment of every child. */
 export const env = { ...process.env, CARGO_TARGET_DIR: path.resolve(root, targetDir) }
+if (!process.stdout.isTTY) Object.assign(env, { NO_COLOR: '1', FORCE_COLOR: undefined })
 
 /** Something went wrong that the user can read and mend: printed without a stack. */
 export class Failure extends Error {}
