@@ -11,6 +11,8 @@ import { loadMetric, metricNames, peerNames } from './lib/registry.mjs'
 const here = path.dirname(fileURLToPath(import.meta.url))
 const isOurs = (peer) => peer.includes('alknet')
 
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
+
 await main().catch((error) => {
   process.stderr.write(`bench: ${error.message}\n`)
   process.exitCode = 1
@@ -22,6 +24,7 @@ async function main() {
   await prepare(options)
   // Only now is everything there that this imports.
   const { measureAll } = await import('./lib/rounds.mjs')
+  if (!options.build) process.stderr.write('alknet is taken as last built: optimised or not\n')
   const { result, failed } = await measureAll(options, (line) => process.stderr.write(`${line}\n`))
   const file = save(result, options)
   await print(result, options, file)
@@ -41,9 +44,9 @@ function prepare({ build, peers }) {
 }
 
 // Only a full run replaces the figures that BENCHMARKS.md is made from.
-function save(result, { quick, build, metrics, peers }) {
+function save(result, { quick, build, rounds, metrics, peers }) {
   const everything = metrics.length === metricNames.length && peers.length === peerNames.length
-  const full = everything && build && !quick
+  const full = everything && build && !quick && rounds >= 3
   const file = path.join(here, 'results', full ? 'latest.json' : 'partial.json')
   fs.mkdirSync(path.dirname(file), { recursive: true })
   fs.writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`)

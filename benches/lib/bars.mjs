@@ -1,4 +1,5 @@
 // What "fast" means: figures of alknet against those of named peers in the same run.
+import { median, medianRatio } from './stats.mjs'
 
 // `than`: the best of these peers; without it the limit is absolute. `most`: less is better.
 const bars = [
@@ -57,26 +58,28 @@ function throughput(way, value) {
   }
 }
 
-/** Every bar for which `medians[value][peer]` has the figures, judged. */
-export function judge(medians) {
+/** Every bar for which `figures[value][peer]`, one number per round, are there, judged. */
+export function judge(figures) {
   return bars.flatMap(({ title, value, must, stretch }) => {
-    const figures = medians[value] ?? {}
-    const own = ours.map((peer) => figures[peer]).find((figure) => figure !== undefined)
-    const first = own === undefined ? undefined : compare(own, must, figures)
+    const all = figures[value] ?? {}
+    const own = ours.map((peer) => all[peer]).find((rounds) => rounds !== undefined)
+    const first = own && compare(own, must, all)
     if (!first) return []
-    const second = stretch && compare(own, stretch, figures)
-    return [{ title, value, figure: own, must: first, ...(second && { stretch: second }) }]
+    const second = stretch && compare(own, stretch, all)
+    return [{ title, value, figure: median(own), must: first, ...(second && { stretch: second }) }]
   })
 }
 
 function compare(own, { least, most, than }, figures) {
-  if (!than) return { most, got: own, pass: own <= most }
-  const known = than.filter((peer) => figures[peer] !== undefined)
-  if (known.length < than.length) return undefined
-  const best = least === undefined ? Math.min : Math.max
-  const reference = best(...known.map((peer) => figures[peer]))
-  const peer = known.find((name) => figures[name] === reference)
-  const got = own / reference
+  const limit = least === undefined ? { most } : { least }
+  if (than?.some((peer) => figures[peer] === undefined)) return undefined
+  const got = than ? medianRatio(own, bestOf(than, figures, least !== undefined)) : median(own)
   const pass = least === undefined ? got <= most : got >= least
-  return { ...(least === undefined ? { most } : { least }), than: peer, reference, got, pass }
+  return { ...limit, ...(than && { than }), got, pass }
+}
+
+/** The best of these peers in each round. */
+function bestOf(peers, figures, moreIsBetter) {
+  const best = moreIsBetter ? Math.max : Math.min
+  return figures[peers[0]].map((_, round) => best(...peers.map((peer) => figures[peer][round])))
 }

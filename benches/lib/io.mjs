@@ -8,6 +8,7 @@ const block = pseudoRandom(BLOCK_SIZE)
 export async function send(stream, ms) {
   const deadline = performance.now() + ms
   let bytes = 0
+  stream.resume() // the other end's end, without which this stream does not close
   while (performance.now() < deadline) {
     bytes += BLOCK_SIZE
     if (!stream.write(block)) await once(stream, 'drain')
@@ -26,7 +27,10 @@ export function receive(stream) {
       if (!isExpected(chunk, bytes)) reject(new Error(`wrong bytes near offset ${bytes}`))
       bytes += chunk.length
     })
-    stream.on('end', () => resolve({ bytes, seconds: (performance.now() - started) / 1000 }))
+    stream.on('end', () => {
+      resolve({ bytes, seconds: (performance.now() - started) / 1000 })
+      stream.end()
+    })
     stream.on('error', reject)
     stream.on('close', () => reject(new Error(`closed after ${bytes} bytes, without an end`)))
   })

@@ -32,7 +32,11 @@ export async function makeResources(needs) {
       missing[need] = error.message
     }
   }
-  return { context, missing, release: () => releases.forEach((release) => void release()) }
+  const release = () => {
+    for (const undo of releases.splice(0)) undo()
+  }
+  process.once('exit', release) // whatever happens
+  return { context, missing, release }
 }
 
 function makeKeys(directory) {

@@ -22,7 +22,7 @@ export class Results {
       ...row,
       ...(rounds.length > 0 && !row.failed && { values: summarise(rounds) }),
     }))
-    return { rows, bars: judge(medians(rows)) }
+    return { rows, bars: judge(figuresOf(rows)) }
   }
 }
 
@@ -33,13 +33,13 @@ function summarise(rounds) {
   )
 }
 
-/** `{ value: { peer: median } }` */
-export function medians(rows) {
+/** `{ value: { peer: [one number per round] } }` */
+export function figuresOf(rows) {
   const all = {}
   for (const { peer, values = {} } of rows) {
-    for (const [name, { median }] of Object.entries(values)) {
+    for (const [name, { rounds }] of Object.entries(values)) {
       all[name] ??= {}
-      all[name][peer] = median
+      all[name][peer] = rounds
     }
   }
   return all

@@ -1,4 +1,5 @@
 // The order of things: every round measures every metric of every peer once, one after the other.
+import { root } from '../../scripts/support.mjs'
 import { describeMachine, load, peerVersions } from './environment.mjs'
 import { measure } from './pair.mjs'
 import { peers as known, loadMetric } from './registry.mjs'
@@ -6,7 +7,7 @@ import { makeResources } from './resources.mjs'
 import { Results } from './results.mjs'
 
 /** Resolves to the result of the whole run, and whether any row has failed. */
-export async function measureAll({ metrics, peers, rounds, quick }, say) {
+export async function measureAll({ metrics, peers, rounds, quick, build }, say) {
   const plan = await planOf(metrics, peers)
   const { context, missing, release } = await makeResources(plan.flatMap(({ peer }) => peer.needs))
   for (const [need, why] of Object.entries(missing)) say(`missing: ${need}: ${why}`)
@@ -21,7 +22,7 @@ export async function measureAll({ metrics, peers, rounds, quick }, say) {
   } finally {
     release()
   }
-  const about = { ...begun, finished: new Date().toISOString(), rounds, quick }
+  const about = { ...begun, finished: new Date().toISOString(), rounds, quick, built: build }
   const surroundings = { machine: describeMachine(), versions: peerVersions() }
   return { result: { ...about, ...surroundings, ...results.toJSON() }, failed: results.failed }
 }
@@ -51,8 +52,8 @@ async function takeStep({ metricName, metric, peerName, peer }, run) {
     row.rounds.push(await measure({ metric: metricName, peer: peerName, settings, context }))
     say(`${metricName} ${peerName}: ${brief(row.rounds.at(-1))}`)
   } catch (error) {
-    row.failed = error.message
-    say(`${metricName} ${peerName}: FAILED: ${error.message}`)
+    row.failed = error.message.replaceAll(root, '.')
+    say(`${metricName} ${peerName}: FAILED: ${row.failed}`)
   }
 }
 

@@ -10,6 +10,11 @@ export function median(samples) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
+/** The median over the rounds of one figure divided by another of the same round, which the machine's mood spares. */
+export function medianRatio(dividends, divisors) {
+  return median(dividends.map((dividend, round) => dividend / divisors[round]))
+}
+
 /** One cell of a table, from one number per round. */
 export function summary(rounds) {
   return { median: median(rounds), min: Math.min(...rounds), max: Math.max(...rounds), rounds }

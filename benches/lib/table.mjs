@@ -1,5 +1,6 @@
 // Results as Markdown that reads well in a terminal, too.
-import { medians } from './results.mjs'
+import { figuresOf } from './results.mjs'
+import { medianRatio } from './stats.mjs'
 
 /** All tables of a result. `metrics` are the modules by name. */
 export function renderResult({ rows, bars }, metrics) {
@@ -31,7 +32,7 @@ function cell({ median, min, max, rounds }) {
 
 // One line for each peer that alknet's figures can be divided by.
 function ratios(rows, names) {
-  const all = medians(rows)
+  const all = figuresOf(rows)
   const own = rows.filter(({ peer, values }) => values && peer.startsWith('alknet'))
   const others = rows.filter(({ peer, values }) => values && !peer.includes('alknet'))
   return own.flatMap((row) =>
@@ -42,8 +43,9 @@ function ratios(rows, names) {
   )
 }
 
-function ratio(a, b) {
-  return Number.isFinite(a / b) && b > 0 ? `${number(a / b)} ×` : '–'
+function ratio(own, other) {
+  const value = medianRatio(own, other)
+  return Number.isFinite(value) && value > 0 ? `${number(value)} ×` : '–'
 }
 
 function renderBars(bars, rows) {
@@ -63,7 +65,10 @@ function verdict({ least, most, than, got, pass }, labels) {
   const limit = least === undefined ? `≤ ${most}` : `≥ ${least}`
   const judged = pass ? 'pass' : 'MISS'
   if (!than) return [limit, judged]
-  return [`${limit} × ${labels[than]}`, `${judged}, ${number(got)} ×`]
+  return [
+    `${limit} × ${than.map((peer) => labels[peer]).join(' and ')}`,
+    `${judged}, ${number(got)} ×`,
+  ]
 }
 
 /** A Markdown table with columns of equal width, all but the first to the right. */

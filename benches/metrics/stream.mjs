@@ -50,7 +50,6 @@ async function transfer({ remote, bothEnds }, session, direction, ms) {
   if (here.bytes !== there.bytes) {
     throw new Error(`${direction}: the ends counted ${here.bytes} and ${there.bytes} bytes`)
   }
-  stream.destroy()
   const megabytes = here.bytes / 1e6
   return {
     rate: megabytes / (here.seconds ?? there.seconds),
