@@ -394,7 +394,7 @@ export interface AlknetEventTarget<TEvent extends TypedEvent = TypedEvent>
   /** Called for every frame that is dropped and for what ends the target. Listeners of `'error'` hear the peer's events of that name. */
   onerror: ((event: CustomEvent<NodeJS.ErrnoException>) => void) | null
   /** Called once, when the stream is closed; `detail` is what ended it, when that was no `close()` of either end. */
-  onclose: ((event: CustomEvent<NodeJS.ErrnoException | undefined>) => void) | null
+  onclose: ((event: CustomEvent<NodeJS.ErrnoException | null>) => void) | null
   /** Resolves when the stream is closed, with what ended it. Never rejects. */
   readonly closed: Promise<NodeJS.ErrnoException | undefined>
   /** Drops all listeners, sends what waits, ends the stream and resolves when it is closed, at most 10 s later. Idempotent. */
@@ -424,7 +424,7 @@ export interface FrameStream extends AsyncDisposable {
   /**
    * Sends one message, at least one byte. Resolves when there is room for the next: awaiting it is backpressure. Messages of one turn
    * leave in one write; bytes passed in must not change until then. Rejects with `ERR_ALKNET_FRAME_TOO_LARGE`, `ERR_ALKNET_FRAME_INVALID`
-   * (empty) or, once the stream is lost or closed, with the reason.
+   * (empty) or, once the stream is lost or closed, with the reason; whoever does not wait is not troubled by the latter.
    */
   send(message: string | Uint8Array): Promise<void>
   /** Bytes passed to `send()` that the stream has not sent yet. */

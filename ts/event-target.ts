@@ -40,6 +40,8 @@ export function createAlknetEventTarget<TEvent extends TypedEvent = TypedEvent>(
 
 /** Frames in a row that may be bad before the peer is given up. */
 const MAX_BAD_FRAMES = 16
+/** Bytes of control messages that may wait: far more than all subscriptions there can be. */
+const MAX_CONTROL = 4 * 1024 * 1024
 const SUBSCRIBE = '__subscribe'
 const UNSUBSCRIBE = '__unsubscribe'
 const SUBSCRIBED = '__subscribed'
@@ -49,7 +51,7 @@ type Handler<T> = ((event: CustomEvent<T>) => void) | null
 
 class StreamEventTarget extends EventTarget {
   onerror: Handler<Failure> = null
-  onclose: Handler<Failure | undefined> = null
+  onclose: Handler<Failure | null> = null
   readonly closed: Promise<Failure | undefined>
 
   readonly #settings: Settings
@@ -164,7 +166,7 @@ class StreamEventTarget extends EventTarget {
   #control(type: string, id: string, payload: unknown): void {
     this.#writer.pushControl(writeEnvelope(type, id, payload))
     // Only a peer that asks and does not read, or a stream that has stopped, lets these pile up.
-    if (this.#writer.controlAmount > this.#settings.maxBuffered) this.#fail(full())
+    if (this.#writer.controlAmount > MAX_CONTROL) this.#fail(full())
   }
 
   /** Makes room for a frame, or does what was asked for when there is none. */
@@ -255,7 +257,7 @@ class StreamEventTarget extends EventTarget {
   #onClose(): Failure | undefined {
     this.#shut()
     this.#writer.stop(this.#reason ?? streamClosed())
-    this.#call(this.onclose, 'close', this.#reason)
+    this.#call(this.onclose, 'close', this.#reason ?? null)
     return this.#reason
   }
 

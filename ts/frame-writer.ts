@@ -12,6 +12,9 @@ const CLOSE_LIMIT = 10_000
 
 type Body = string | Uint8Array
 
+/** There is room. */
+export const DONE: Promise<void> = Promise.resolve()
+
 /** Frames in order, and how many bytes they will be. */
 class Fifo {
   #bodies: Body[] = []
@@ -199,8 +202,6 @@ export class FrameWriter {
 export function streamClosed(): AlknetError {
   return new AlknetError('ERR_ALKNET_SESSION_CLOSED', 'the stream is closed', { phase: 'stream' })
 }
-
-const DONE = Promise.resolve()
 
 interface PromiseWithResolvers {
   promise: Promise<void>

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { FrameStream, FrameStreamOptions } from '../index.js'
 import { invalidType } from './errors.js'
 import { checkLength, FrameDecoder, maxFrameOf } from './frame-codec.js'
-import { FrameWriter, streamClosed } from './frame-writer.js'
+import { DONE, FrameWriter, streamClosed } from './frame-writer.js'
 
 /** Puts message boundaries on a stream, which it takes over. */
 export function frameStream(duplex: Duplex, options?: FrameStreamOptions): FrameStream {
@@ -60,13 +60,17 @@ class DuplexFrameStream implements FrameStream {
     return this.#writer.bufferedAmount
   }
 
-  async send(message: string | Uint8Array): Promise<void> {
+  send(message: string | Uint8Array): Promise<void> {
     const size = typeof message === 'string' ? Buffer.byteLength(message) : message.byteLength
-    checkLength(size, this.#maxFrame)
-    if (this.#failure !== undefined) throw this.#failure
-    if (this.#closing || !this.#duplex.writable) throw streamClosed()
+    try {
+      checkLength(size, this.#maxFrame)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    if (this.#failure !== undefined) return lost(this.#failure)
+    if (this.#closing || !this.#duplex.writable) return lost(streamClosed())
     this.#writer.push(message, size)
-    if (this.#writer.full) await this.#writer.drained()
+    return this.#writer.full ? this.#writer.drained() : DONE
   }
 
   close(): Promise<void> {
@@ -151,4 +155,11 @@ class DuplexFrameStream implements FrameStream {
     this.#duplex.destroy(error)
     this.#settle()
   }
+}
+
+/** Rejects for those who wait. A process must not end because of a message that nobody waited for. */
+function lost(reason: Error): Promise<void> {
+  const rejected = Promise.reject(reason)
+  rejected.catch(() => {})
+  return rejected
 }
