@@ -315,9 +315,7 @@ export type TypedEvent<TType extends string = string, TDetail = unknown> = Omit<
   'detail' | 'type'
 > & { type: TType; detail: TDetail }
 
-export interface TypedEventListener<TEvent extends TypedEvent> {
-  (event: TEvent): void
-}
+export type TypedEventListener<TEvent extends TypedEvent> = (event: TEvent) => void
 
 export interface TypedEventListenerObject<TEvent extends TypedEvent> {
   handleEvent(event: TEvent): void
