@@ -2,12 +2,13 @@
 import fs from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** CPU time in ms of this process (all its threads) and of `pids`; resident bytes; open descriptors. */
+/** CPU time in ms of this process (all its threads) and of `pids`; resident bytes, and what V8 holds; open descriptors. */
 export async function probe({ gc = false, pids = [] } = {}) {
   if (gc) await collect()
   const { user, system } = process.cpuUsage()
   const others = pids.reduce((sum, pid) => sum + cpuOf(pid), 0)
-  return { cpu: (user + system) / 1000 + others, rss: process.memoryUsage.rss(), fds: fdCount() }
+  const { rss, heapTotal } = process.memoryUsage()
+  return { cpu: (user + system) / 1000 + others, rss, heapTotal, fds: fdCount() }
 }
 
 async function collect() {

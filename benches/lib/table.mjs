@@ -15,15 +15,18 @@ function renderMetric({ title, about, units }, rows) {
   const names = Object.keys(units)
   const head = ['peer', ...names.map((name) => (units[name] ? `${name} [${units[name]}]` : name))]
   const body = rows.map((row) => [row.label, ...cells(row, names)])
-  const lines = [`### ${title}`, about, table([head, ...body, ...ratios(rows, names)])]
-  return lines.join('\n\n')
+  const problems = rows.filter(({ values }) => !values).map(reason)
+  const parts = [`### ${title}`, about, table([head, ...body, ...ratios(rows, names)]), ...problems]
+  return parts.join('\n\n')
 }
 
-function cells({ values, failed, skipped }, names) {
-  if (values) return names.map((name) => cell(values[name]))
-  const problem = failed ? `FAILED: ${failed}` : `skipped: ${skipped}`
-  return [problem, ...names.slice(1).map(() => '')]
+function cells({ values, failed }, names) {
+  const problem = failed ? 'FAILED' : 'skipped'
+  return names.map((name) => (values ? cell(values[name]) : problem))
 }
+
+const reason = ({ label, failed, skipped }) =>
+  `**${label}** ${failed ? `FAILED: ${failed}` : `skipped: ${skipped}`}`
 
 function cell({ median, min, max, rounds }) {
   if (rounds.length === 1) return number(median)

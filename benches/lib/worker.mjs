@@ -3,14 +3,12 @@ import { probe } from './probe.mjs'
 import { loadMetric, loadPeer } from './registry.mjs'
 
 const task = JSON.parse(process.env.ALKNET_BENCH)
-const peer = await loadPeer(task.peer)
-const metric = await loadMetric(task.metric)
-const kit = { ...task, peer }
-
 process.on('disconnect', () => process.exit(1))
 for (const event of ['uncaughtException', 'unhandledRejection']) {
   process.on(event, (error) => process.send({ failed: describe(error) }))
 }
+const kit = { ...task, peer: await loadPeer(task.peer) }
+const metric = await loadMetric(task.metric)
 if (task.role === 'server') await beServer()
 else await beClient()
 
@@ -36,7 +34,7 @@ async function beClient() {
       process.send({ id: lastId, call, args })
     })
   const bothEnds = async (options) => {
-    const server = await remote('probe', { ...options, pids: peer.pids?.(task.context) })
+    const server = await remote('probe', { ...options, pids: kit.peer.pids?.(task.context) })
     return { server, client: await probe(options) }
   }
   process.send({ values: await metric.client({ ...kit, remote, bothEnds }) })
