@@ -11,7 +11,7 @@ import {
   sink,
   startServer,
 } from './support/alknet.js'
-import { MiB, pattern, receive, say, send } from './support/bytes.js'
+import { MiB, pattern, say, send } from './support/bytes.js'
 import { clientKey } from './support/keys.js'
 import { startFaultyLink } from './support/net.js'
 import { startNode } from './support/program.js'
@@ -30,7 +30,7 @@ const moments: Record<string, (near: AlknetStream, far: AlknetStream) => unknown
   },
   'while bytes come': async (near, far) => {
     send(far, 64 * MiB).catch(() => {})
-    await receive(near, MiB)
+    await once(near, 'data')
     near.destroy()
   },
   'in its own data listener': async (near, far) => {
@@ -104,7 +104,7 @@ describe('destroy()', () => {
 describe('writing', () => {
   it('after end() fails with Node’s code', async () => {
     const { client, peer } = await pair()
-    sink(peer)
+    sink(peer).on('error', () => {})
     client.end('last')
     const failed = closing(client)
     client.write('too late')
@@ -116,6 +116,20 @@ describe('writing', () => {
     client.destroy()
     const error = await new Promise((resolve) => client.write('too late', resolve))
     expect(error).toMatchObject({ code: 'ERR_STREAM_DESTROYED' })
+  })
+
+  it('a reply to a peer that is gone by now fails as such', async () => {
+    const { client, peer } = await pair()
+    const asked = once(sink(peer), 'end')
+    client.end('question')
+    await asked
+    const gone = closing(peer)
+    client.destroy()
+    await gone
+    const error = await new Promise((resolve) => peer.write('answer', resolve))
+    expect((error as NodeJS.ErrnoException).code).toMatch(
+      /^(EPIPE|ECONNRESET|ERR_STREAM_DESTROYED)$/,
+    )
   })
 
   it('to a peer that is gone fails its callbacks', async () => {
@@ -210,8 +224,8 @@ describe('a process', () => {
   it('stays while its server listens, and leaves when that is closed or unref’d', async () => {
     const held = startNode('serve', [(await clientKey()).publicPath, 'close-on-connection'])
     const target = await held.json<{ server: string; hostKeys: string }>()
-    const client = await connect({ ...target, identity: (await clientKey()).path })
-    await closing(sink(client))
+    const own = { identity: (await clientKey()).path, allowHalfOpen: false }
+    await closing(sink(await connect({ ...target, ...own })))
     expect(await held.exit).toMatchObject({ code: 0, stderr: '' })
     const unref = startNode('serve', [(await clientKey()).publicPath, 'unref'])
     expect(await unref.exit).toMatchObject({ code: 0, stderr: '' })

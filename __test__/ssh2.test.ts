@@ -120,11 +120,6 @@ describe('a client of ssh2 at our server', () => {
     ['SFTP', notOffered, (client) => asked((answer) => client.sftp(answer))],
     ['another host', [1], (client) => channel(client, '127.0.0.1')],
     ['another name of ours', [1], (client) => channel(client, 'alknet-other')],
-    [
-      'a Unix socket',
-      notOffered,
-      (client) => asked((answer) => client.openssh_forwardOutStreamLocal('/tmp/x', answer)),
-    ],
   ])('is refused %s with a true reason, and may go on', async (_what, reasons, ask) => {
     const server = await startServer()
     const client = await logIn(server)

@@ -1,7 +1,4 @@
-import { afterAll, onTestFinished, TestRunner, vi } from 'vitest'
-
-/** Bounds every wait in these suites: whatever hangs fails the test that waits for it. */
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
+import { afterAll, onTestFinished, TestRunner } from 'vitest'
 
 type Step = () => unknown
 

@@ -5,6 +5,14 @@ import { openSession } from '../../../index.js'
 
 const session = await openSession(JSON.parse(process.argv[2]))
 
+// A function of its own: a suspended one may keep its last stream.
+async function openAndClose() {
+  const stream = await session.open()
+  stream.resume().end(Buffer.alloc(1_000))
+  await once(stream, 'close')
+  return new WeakRef(stream)
+}
+
 const actions = {
   /** Collects until stdin ends, which the parent does once it has seen every stream close. */
   async abandoned() {
@@ -19,12 +27,7 @@ const actions = {
   /** Collects until none of the closed streams is left in memory. */
   async closed() {
     const seen = []
-    for (let i = 0; i < 200; i += 1) {
-      const stream = await session.open()
-      seen.push(new WeakRef(stream))
-      stream.resume().end(Buffer.alloc(1_000))
-      await once(stream, 'close')
-    }
+    for (let i = 0; i < 200; i += 1) seen.push(await openAndClose())
     while (seen.some((stream) => stream.deref() !== undefined)) {
       await turn()
       globalThis.gc()
