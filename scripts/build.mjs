@@ -25,7 +25,7 @@ export async function build({ release = false } = {}) {
   const native = {
     name: 'native',
     inputs: ['src', 'binding', 'Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml'],
-    outputs: ['native/binding.cjs', 'native/binding.d.ts'],
+    outputs: ['native/binding.cjs', 'native/binding.d.ts', addon()],
     key: profile,
   }
   await onceFor(native, () => buildNative(release))
@@ -35,6 +35,13 @@ export async function build({ release = false } = {}) {
     outputs: ['dist/index.js'],
   }
   await onceFor(facade, buildFacade)
+}
+
+// Its name has the platform in it.
+function addon() {
+  const folder = path.join(root, 'native')
+  const names = fs.existsSync(folder) ? fs.readdirSync(folder) : []
+  return path.join('native', names.find((name) => name.endsWith('.node')) ?? 'no addon')
 }
 
 async function buildNative(release) {
