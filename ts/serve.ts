@@ -168,9 +168,8 @@ class AlknetServer
 
   #deliver(stream: AlknetStream): void {
     const { info } = stream
-    const iterator = this.#waiting.shift()
-    if (iterator !== undefined) iterator.deliver({ stream, info })
-    else this.emit('connection', stream, info)
+    this.#waiting.shift()?.deliver({ stream, info })
+    this.emit('connection', stream, info)
   }
 
   #onClosed(): void {

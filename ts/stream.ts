@@ -267,8 +267,7 @@ export class AlknetStream extends SocketShape {
     if (this.#onWritten !== undefined) process.nextTick(() => this.#failWrites())
     else if (this.#onFinished !== undefined) this.#settleFinal(this.#failure)
     else if (this.#failure !== undefined) this.#tellLoss(this.#failure)
-    // In good order: nothing can be written any more.
-    else if (this.#reading === ENDED && !this.writableEnded) this.end()
+    else this.#tellEnd()
   }
 
   /** Tells of the loss once nothing is left to read; else the reading that comes to it does. */
@@ -276,9 +275,23 @@ export class AlknetStream extends SocketShape {
     if (this.#reading === ENDED) {
       if (this.readableEnded || this.readableLength === 0) this.destroy(failure)
       else this.once('end', () => this.destroy(failure))
-    } else if (this.#reading === IDLE && this.readableLength === 0) {
-      if (this.#native.readBuffered() === 0) this.destroy(failure)
+    } else if (this.#isReadToEnd()) this.destroy(failure)
+  }
+
+  /** Closed in good order: nothing can be written any more, and an end that nobody reads towards is told too. */
+  #tellEnd(): void {
+    if (this.#reading === ENDED) {
+      if (!this.writableEnded) this.end()
+    } else if (this.#isReadToEnd()) {
+      // As `net` does: the first one finds the end, the second one tells it.
+      this.read(0)
+      this.read(0)
     }
+  }
+
+  #isReadToEnd(): boolean {
+    if (this.#reading !== IDLE || this.readableLength > 0) return false
+    return this.#native.readBuffered() === 0
   }
 
   #loosenIfIdle(): void {
