@@ -188,6 +188,12 @@ impl Error {
         self.with(|inner| inner.phase = Some(phase))
     }
 
+    /// Says which system call it was.
+    #[must_use]
+    pub fn by(self, syscall: &'static str) -> Self {
+        self.with(|inner| inner.syscall = Some(syscall))
+    }
+
     /// Says what to do about it.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {

@@ -188,8 +188,8 @@ impl Server {
     /// Stops listening, ends every session and waits until they are gone, 3 s at most. Idempotent.
     pub async fn close(&self) {
         self.scope.cancel();
-        self.backlog.clear();
         self.scope.join(CLOSE_LIMIT).await;
+        self.backlog.clear();
     }
 }
 

@@ -16,6 +16,8 @@ type Callback = (error?: Error | null) => void
 const READ_SIZE = 65_536
 // So that one busy stream leaves time for all others: 512 KiB, then the event loop turns.
 const READS_PER_TURN = 8
+// Not worth joining with others.
+const LARGE = 16_384
 const NOTHING = Buffer.alloc(0)
 
 // Nobody wants bytes.
@@ -69,11 +71,11 @@ export class AlknetStream extends SocketShape {
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: Callback): void {
-    // The first write of a tick goes out at once. A second one waits for the tick's end, so that Node collects all that
-    // follow it for one `_writev`.
-    if (!this.#wroteThisTick) {
+    // The first write of a tick goes out at once. A second small one waits for the tick's end, so that Node collects all
+    // that follow it for one `_writev`: many small writes are then twice as fast.
+    if (!this.#wroteThisTick || chunk.length >= LARGE) {
+      if (!this.#wroteThisTick) process.nextTick(AlknetStream.#endTick, this)
       this.#wroteThisTick = true
-      process.nextTick(AlknetStream.#endTick, this)
       const accepted = this.#native.tryWrite(chunk)
       if (accepted === chunk.length) {
         this.countWritten(accepted)
@@ -181,7 +183,9 @@ export class AlknetStream extends SocketShape {
       this.#reading = ARMED
       this.#slot.hold()
     } else if (this.#failure === undefined) {
-      this.#onEnd()
+      // Ended from this side, by its session or server: no loss, but no end of the peer's either.
+      this.#reading = IDLE
+      this.destroy()
     } else {
       this.#reading = IDLE
       if (this.readableLength === 0) this.destroy(this.#failure)

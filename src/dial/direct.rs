@@ -43,6 +43,7 @@ async fn resolve(at: &HostPort) -> Result<Vec<SocketAddr>> {
     let unknown = |why: &str| {
         Error::new(Code::System("ENOTFOUND"), format!("getaddrinfo ENOTFOUND {} ({why})", at.host))
             .at(Phase::Dns)
+            .by("getaddrinfo")
             .address(&at.host, at.port)
     };
     match lookup_host((at.host.as_str(), at.port)).await {

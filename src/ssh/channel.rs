@@ -96,6 +96,7 @@ pub(super) struct State {
     /// Abandoned here: nothing more is delivered or sent.
     pub(super) closing: bool,
     pub(super) close_sent: bool,
+    pub(super) awaited_close: bool,
     pub(super) flushing: bool,
 
     pub(super) failure: Option<Error>,
@@ -205,6 +206,16 @@ impl Channel {
             }
             self.finish(&mut state, &mut events);
         }
+        self.nudge.notify_one();
+        self.tell(state, events);
+    }
+
+    /// The session was ended on this side: the stream is over, and that is no failure.
+    pub(super) fn end_by_choice(self: &Arc<Self>) {
+        let mut events = Events::default();
+        let mut state = self.state.lock();
+        state.closing = true;
+        self.finish(&mut state, &mut events);
         self.nudge.notify_one();
         self.tell(state, events);
     }
@@ -347,7 +358,7 @@ impl Channel {
     /// Starts a flusher when there is something for it; one at most runs per channel.
     fn kick(self: &Arc<Self>, state: &mut State) {
         if state.flushing {
-            if state.closing {
+            if state.closing || state.remote_closed {
                 self.nudge.notify_one();
             }
             return;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
+use super::greeting::session_id;
 use super::session::{Info, Session};
 use super::settings::{self, Keepalive};
 use crate::auth::{HostKeys, fingerprint};
@@ -83,7 +84,7 @@ pub(crate) async fn handshake(
         host_key_fingerprint: host_key.get().cloned().unwrap_or_default(),
         peer: core.peer_version().to_owned(),
         target: String::new(),
-        session_id: session_id(),
+        session_id: session_id(&link.ours.lock(), &link.theirs.lock()),
     };
     Ok(Session { core, handle: Arc::new(handle), refusals, info: Arc::new(info) })
 }
@@ -130,6 +131,10 @@ fn handshake_error(core: &Core, server: &str, error: &russh::Error, phase: Phase
             Error::new(Code::Protocol, message).at(phase)
         }
         E::IO(_) | E::HUP | E::Disconnect | E::SendError => {
+            if let Some(said) = core.link().theirs.lock().nonsense() {
+                let message = format!("{server} does not speak SSH: it said \"{said}\"");
+                return Error::new(Code::Protocol, message).at(phase);
+            }
             let how = core.link().failure().map_or_else(|| "it hung up".into(), |k| k.to_string());
             let message = format!("{server} ended the connection during the handshake: {how}");
             Error::new(Code::System("ECONNRESET"), message).at(phase)
@@ -137,14 +142,6 @@ fn handshake_error(core: &Core, server: &str, error: &russh::Error, phase: Phase
         E::Version => Error::new(Code::Protocol, format!("{server} does not speak SSH")).at(phase),
         other => Error::new(Code::Protocol, format!("{server}: SSH handshake: {other}")).at(phase),
     }
-}
-
-/// Random, for telling sessions apart in logs.
-pub(super) fn session_id() -> String {
-    use russh::keys::ssh_key::rand_core::Rng;
-    let mut bytes = [0; 16];
-    russh::keys::key::safe_rng().fill_bytes(&mut bytes);
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Texts of refused opens: russh tells the opener the reason's number and the handler the text.

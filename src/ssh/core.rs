@@ -198,7 +198,10 @@ impl Core {
         let error = self.failure().unwrap_or(closed);
         self.link.kill();
         for channel in self.all() {
-            channel.fail(&error);
+            match self.closing.load(Ordering::Acquire) {
+                true => channel.end_by_choice(),
+                false => channel.fail(&error),
+            }
         }
         self.ended.cancel();
     }

@@ -4,15 +4,21 @@
 //! for ever. Here `poll_write` takes what it is given; what the socket does not want yet stays in a queue that every later
 //! poll of the session's task drains. The [`Link`] is the other end of the bargain: senders look at it before they add more.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+use super::greeting::Greeting;
 
 /// Queued bytes above which channel senders wait. What a socket does not take at once is copied, so this is small.
 const HIGH_WATER: usize = 256 * 1024;
@@ -26,6 +32,9 @@ const HARD_LIMIT: usize = 16 * 1024 * 1024;
 /// Bytes read before log-in that end the session (reference table: pre-auth byte budget).
 const LOGIN_BUDGET: usize = 256 * 1024;
 
+/// How long a closing end sends what is queued and waits for the other to close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
 /// Read buffer: packets smaller than this share a system call.
 const READ_BUFFER: usize = 16 * 1024;
 
@@ -38,6 +47,9 @@ pub(crate) struct Link {
     reader: AtomicWaker,
     logged_in: AtomicBool,
     failure: OnceLock<io::ErrorKind>,
+    /// What either side said in the clear.
+    pub(super) ours: Mutex<Greeting>,
+    pub(super) theirs: Mutex<Greeting>,
 }
 
 impl Link {
@@ -92,13 +104,30 @@ pub(crate) struct Elastic<S> {
     /// Taken from the session, `sent..` not yet written.
     write: Vec<u8>,
     sent: usize,
+    hear_ours: bool,
+    hear_theirs: bool,
+    limit: Option<Pin<Box<Sleep>>>,
+    lingering: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
     pub(crate) fn new(inner: S, link: Arc<Link>) -> Self {
         let read = vec![0; READ_BUFFER].into_boxed_slice();
         let budget = LOGIN_BUDGET;
-        Self { inner, link, read, start: 0, end: 0, budget, write: Vec::new(), sent: 0 }
+        Self {
+            inner,
+            link,
+            read,
+            start: 0,
+            end: 0,
+            budget,
+            write: Vec::new(),
+            sent: 0,
+            hear_ours: true,
+            hear_theirs: true,
+            limit: None,
+            lingering: false,
+        }
     }
 
     fn queued(&self) -> usize {
@@ -174,7 +203,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
         self.start = 0;
         self.end = buf.filled().len();
+        if self.hear_theirs {
+            self.hear_theirs = self.link.theirs.lock().hear(&self.read[..self.end]);
+        }
         Poll::Ready(Ok(self.end))
+    }
+
+    /// Reads on until the peer has closed too: a socket closed with unread bytes resets the connection, and a reset takes from
+    /// the peer what it has not read yet.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(Ok(())),
+                Ok(_) => {}
+            }
+        }
     }
 
     fn poll_read_some(
@@ -184,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
     ) -> Poll<io::Result<()>> {
         if self.start == self.end {
             // A long packet body goes straight to its place.
-            if buf.remaining() >= READ_BUFFER {
+            if buf.remaining() >= READ_BUFFER && !self.hear_theirs {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
                 return Poll::Ready(self.spend(buf.filled().len() - before));
@@ -228,6 +271,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
         if let Poll::Ready(Err(e)) = this.drain(cx) {
             return Poll::Ready(Err(this.link.failed(e)));
         }
+        if this.hear_ours {
+            this.hear_ours = this.link.ours.lock().hear(bytes);
+        }
         let mut taken = 0;
         while this.write.is_empty() && taken < bytes.len() {
             match Pin::new(&mut this.inner).poll_write(cx, &bytes[taken..]) {
@@ -254,8 +300,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
         let this = self.get_mut();
         this.link.reader.register(cx.waker());
         this.check()?;
-        ready!(this.drain(cx))?;
-        Pin::new(&mut this.inner).poll_shutdown(cx)
+        let limit = this.limit.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_LIMIT)));
+        if limit.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if !this.lingering {
+            ready!(this.drain(cx))?;
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+            this.lingering = true;
+        }
+        this.poll_linger(cx)
     }
 }
 

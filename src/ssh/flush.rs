@@ -1,12 +1,16 @@
 //! Sends a channel's bytes, credits and end. A flusher lives only while there is something to send, so an idle stream costs no task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use russh::ChannelWriteHalf;
 
 use super::channel::{CREDIT, Channel, Events, SEND_HIGH_WATER, State};
 use crate::error::{Code, Error, Phase};
+
+/// How long a foreign peer gets to close a channel that both sides have ended.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// The sending half of a channel, of either role.
 pub(super) enum Writer {
@@ -52,6 +56,8 @@ enum Step {
     Credit(u64),
     Data(Bytes),
     Eof,
+    /// Both sides have ended; a foreign peer closes when it has delivered everything.
+    AwaitClose,
     Close,
 }
 
@@ -70,6 +76,10 @@ pub(super) async fn flush(channel: Arc<Channel>) {
             }
             Step::Credit(limit) => channel.writer.credit(limit).await,
             Step::Data(bytes) => send(&channel, bytes).await,
+            Step::AwaitClose => {
+                await_close(&channel).await;
+                Ok(())
+            }
             Step::Eof => channel.writer.eof().await.map(|()| ended(&channel)),
             Step::Close => channel.writer.close().await.map(|()| closed(&channel)),
         };
@@ -105,7 +115,11 @@ fn decide(channel: &Channel, state: &mut State, events: &mut Events) -> Step {
     } else if state.send.is_empty() && state.fin && !state.eof_sent {
         Step::Eof
     } else if state.eof_sent && state.recv_eof {
-        Step::Close
+        // OpenSSH drops what it has not delivered yet when the session ends, and ours may end with this channel.
+        match channel.core.peer_is_alknet() || state.awaited_close {
+            true => Step::Close,
+            false => Step::AwaitClose,
+        }
     } else {
         Step::Idle
     }
@@ -138,14 +152,28 @@ async fn send(channel: &Arc<Channel>, bytes: Bytes) -> Result<(), russh::Error> 
     loop {
         tokio::select! {
             done = &mut sending => return done,
-            () = channel.nudge.notified() => {
-                let state = channel.state.lock();
-                if state.closing || state.remote_closed || state.failure.is_some() {
-                    return Ok(());
-                }
-            }
+            () = channel.nudge.notified() => if is_dead(channel) { return Ok(()) }
         }
     }
+}
+
+fn is_dead(channel: &Channel) -> bool {
+    let state = channel.state.lock();
+    state.closing || state.remote_closed || state.failure.is_some()
+}
+
+async fn await_close(channel: &Channel) {
+    let closed = async {
+        loop {
+            let nudged = channel.nudge.notified();
+            if is_dead(channel) {
+                return;
+            }
+            nudged.await;
+        }
+    };
+    let _ = tokio::time::timeout(CLOSE_WAIT, closed).await;
+    channel.state.lock().awaited_close = true;
 }
 
 fn ended(channel: &Arc<Channel>) {

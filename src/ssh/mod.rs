@@ -6,6 +6,7 @@ mod client;
 mod core;
 mod elastic;
 mod flush;
+mod greeting;
 mod server;
 mod session;
 mod settings;

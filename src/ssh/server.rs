@@ -11,10 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backlog::Backlog;
 use super::channel::Channel;
-use super::client::session_id;
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
 use super::flush::Writer;
+use super::greeting::session_id;
 use super::session::Info;
 use super::stream::Stream;
 use crate::auth::{AuthorizedKeys, fingerprint};
@@ -116,7 +116,7 @@ fn blank_info(ends: &Ends, policy: &Policy) -> Info {
         host_key_fingerprint: policy.host_key_fingerprint.clone(),
         peer: String::new(),
         target: String::new(),
-        session_id: session_id(),
+        session_id: String::new(),
     }
 }
 
@@ -230,7 +230,9 @@ impl server::Handler for Handler {
     async fn auth_succeeded(&mut self, session: &mut server::Session) -> Handled {
         let core = &self.core.0;
         core.identified(session.remote_sshid());
-        core.peer_version().clone_into(&mut Arc::make_mut(&mut self.info).peer);
+        let info = Arc::make_mut(&mut self.info);
+        core.peer_version().clone_into(&mut info.peer);
+        info.session_id = session_id(&core.link().theirs.lock(), &core.link().ours.lock());
         match Arc::clone(&self.policy.sessions).try_acquire_owned() {
             Ok(place) => self.place = Some(place),
             Err(_) => {

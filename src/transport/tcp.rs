@@ -30,7 +30,8 @@ impl Tcp {
             Ok(found) => found.collect(),
             Err(e) => {
                 let message = format!("getaddrinfo ENOTFOUND {} ({e})", at.host);
-                return Err(Error::new(Code::System("ENOTFOUND"), message).at(Phase::Listen));
+                let error = Error::new(Code::System("ENOTFOUND"), message);
+                return Err(error.at(Phase::Listen).by("getaddrinfo"));
             }
         };
         let listener = TcpListener::bind(&addresses[..]).await.map_err(failed)?;
