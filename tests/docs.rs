@@ -129,3 +129,19 @@ fn links_between_pages_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn pages_that_the_code_points_at_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rooms = fs::read_dir(root.join("src")).expect("src/");
+    let mut text = read("index.d.ts") + &sources("ts", "ts") + &sources("binding/src", "rs");
+    for room in rooms.map(|entry| entry.expect("an entry").path()) {
+        let name = room.strip_prefix(root).expect("a path under the root");
+        let name = name.to_string_lossy();
+        text += &if room.is_dir() { sources(&name, "rs") } else { read(&name) };
+    }
+    for name in text.split("docs/").skip(1).filter_map(|rest| rest.split_inclusive(".md").next()) {
+        let page = Path::new("docs").join(name);
+        assert!(root.join(&page).exists(), "{} is pointed at, but is not there", page.display());
+    }
+}
