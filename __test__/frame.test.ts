@@ -246,6 +246,22 @@ describe('frameStream', () => {
     expect(await rejection(messages.send('x'))).toBe(reason)
   })
 
+  it('raises no rejection for messages that nobody waited for', async () => {
+    const stream = new Held()
+    const closed = closing(stream)
+    const messages = frameStream(stream)
+    void messages.send(Buffer.alloc(100_000))
+    void messages.send('x')
+    stream.destroy()
+    await closed
+    void messages.send('late')
+    // Time for one to be raised: Vitest fails the run when it is.
+    await new Promise(setImmediate)
+    expect(await rejection(messages.send('later'))).toMatchObject({
+      code: 'ERR_ALKNET_SESSION_CLOSED',
+    })
+  })
+
   it('tells a stream that was cut from one that ended', async () => {
     const [near] = memoryPair()
     const collected = collect(frameStream(near))
