@@ -192,6 +192,17 @@ describe('for await', () => {
     await iterator.return?.()
   })
 
+  it('answers in the order it was asked, and not once it was left', async () => {
+    const server = await startServer()
+    const [left, kept] = [server[Symbol.asyncIterator](), server[Symbol.asyncIterator]()]
+    const answers = [left.next(), kept.next(), kept.next()]
+    await left.return?.()
+    await openMany(await sessionTo(server), 2)
+    const given = (await Promise.all(answers)).map(({ value }) => value?.stream)
+    const said = given.map((stream) => stream && text(discard(stream)))
+    expect(await Promise.all(said)).toEqual([undefined, '0', '1'])
+  })
+
   it('ends when the server closes', async () => {
     const server = await startServer()
     const waiting = server[Symbol.asyncIterator]().next()
