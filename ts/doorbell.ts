@@ -6,7 +6,7 @@
  * `'data'` listener lives without any other reference, and one that nobody reads, writes or refers to may be collected, which
  * closes its channel.
  */
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import type { Doorbell } from '../native/binding.js'
 import { KeepAlive } from './keep-alive.js'
 import { native } from './native.js'
@@ -24,7 +24,7 @@ type Listener = (mask: number) => void
 
 const slots = new Map<number, Slot>()
 const abandoned = new FinalizationRegistry<Slot>((slot) => slot.remove())
-// The bell carries the async context it was made in to every listener; the one of a first caller would leak to all others.
+// The bell lives as long as the program and would keep the async context of whoever came first.
 const inRootContext = AsyncLocalStorage.snapshot()
 let bell: Doorbell | undefined
 
@@ -34,10 +34,14 @@ export function doorbell(): Doorbell {
   return bell
 }
 
-/** An object's place at the doorbell and in keeping the process alive, until `remove()`. */
+/**
+ * An object's place at the doorbell and in keeping the process alive, until `remove()`. Its listener runs in the async context
+ * that the slot was made in, as the events of a `net.Socket` do.
+ */
 export class Slot {
   readonly keepAlive = new KeepAlive()
   readonly #id: number
+  readonly #scope = new AsyncResource('Alknet')
   #held: Listener | undefined
   #loose: WeakRef<Listener> | undefined
 
@@ -47,8 +51,14 @@ export class Slot {
     slots.set(id, this)
   }
 
-  get listener(): Listener | undefined {
-    return this.#held ?? this.#loose?.deref()
+  tell(mask: number): void {
+    const listener = this.#held ?? this.#loose?.deref()
+    if (listener !== undefined) this.#scope.runInAsyncScope(listener, undefined, mask)
+  }
+
+  /** Does in the listener's context what is not the bell's doing. */
+  run(act: () => void): void {
+    this.#scope.runInAsyncScope(act)
   }
 
   hold(): void {
@@ -83,7 +93,7 @@ function dispatch(ready: readonly number[], from: number): void {
   let at = from
   try {
     for (; at < ready.length; at += 2) {
-      slots.get(ready[at] ?? 0)?.listener?.(ready[at + 1] ?? 0)
+      slots.get(ready[at] ?? 0)?.tell(ready[at + 1] ?? 0)
     }
   } finally {
     // A listener threw: that is its caller's to see, but the others must be told all the same.

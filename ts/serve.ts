@@ -137,7 +137,7 @@ class AlknetServer
     this.#pullScheduled = true
     process.nextTick(() => {
       this.#pullScheduled = false
-      this.#pull()
+      this.#slot.run(() => this.#pull())
     })
   }
 

@@ -182,11 +182,8 @@ export class AlknetStream extends SocketShape {
     if (!this.#closed) {
       this.#reading = ARMED
       this.#slot.hold()
-    } else if (this.#failure === undefined) {
-      // Ended from this side, by its session or server: no loss, but no end of the peer's either.
-      this.#reading = IDLE
-      this.destroy()
     } else {
+      // Lost, or ended from this side by its session or server: that is no end of the peer's.
       this.#reading = IDLE
       if (this.readableLength === 0) this.destroy(this.#failure)
       // Answers this `_read` with nothing: the next one comes when the consumer has taken what is buffered.
@@ -268,34 +265,25 @@ export class AlknetStream extends SocketShape {
     if (this.destroyed) return
     if (this.#reading === ARMED) this.#pump()
     if (this.destroyed) return
-    if (this.#onWritten !== undefined) process.nextTick(() => this.#failWrites())
-    else if (this.#onFinished !== undefined) this.#settleFinal(this.#failure)
-    else if (this.#failure !== undefined) this.#tellLoss(this.#failure)
-    else this.#tellEnd()
-  }
-
-  /** Tells of the loss once nothing is left to read; else the reading that comes to it does. */
-  #tellLoss(failure: AlknetError): void {
-    if (this.#reading === ENDED) {
-      if (this.readableEnded || this.readableLength === 0) this.destroy(failure)
-      else this.once('end', () => this.destroy(failure))
-    } else if (this.#isReadToEnd()) this.destroy(failure)
-  }
-
-  /** Closed in good order: nothing can be written any more, and an end that nobody reads towards is told too. */
-  #tellEnd(): void {
-    if (this.#reading === ENDED) {
-      if (!this.writableEnded) this.end()
-    } else if (this.#isReadToEnd()) {
-      // As `net` does: the first one finds the end, the second one tells it.
-      this.read(0)
-      this.read(0)
+    if (this.#onWritten !== undefined) {
+      process.nextTick(() => this.#failWrites())
+      return
     }
+    if (this.#onFinished !== undefined) this.#settleFinal(this.#failure)
+    this.#windUp()
   }
 
-  #isReadToEnd(): boolean {
-    if (this.#reading !== IDLE || this.readableLength > 0) return false
-    return this.#native.readBuffered() === 0
+  /** Tells of the end, and of the loss if it was one, once nothing is left to read; else the reading that comes to it does. */
+  #windUp(): void {
+    if (this.#reading === ENDED && this.readableEnded) {
+      this.destroy(this.#failure)
+      return
+    }
+    // A write that an 'end' listener makes fails for itself.
+    const destroy = () => this.#onWritten === undefined && this.destroy(this.#failure)
+    if (this.#reading === ENDED) this.once('end', destroy)
+    // Comes to the end also when nobody reads towards it, as `net` does.
+    if (this.readableLength === 0 && this.#native.readBuffered() === 0) this.read(0)
   }
 
   #loosenIfIdle(): void {
