@@ -113,8 +113,9 @@ export class AlknetStream extends SocketShape {
     if (this.#onWritten !== undefined || this.#onFinished !== undefined) {
       process.nextTick(() => this.#settleWrites(error ?? destroyed()))
     }
-    // Also when it is over: the core lets go of what nobody will read.
-    this.#native.close()
+    // Ended by both in good order, it closes by itself: an OpenSSH server would drop what it has not yet passed on. Else also
+    // when it is over, so that the core lets go of what nobody will read.
+    if (this.#reading !== ENDED || !this.writableFinished || error !== null) this.#native.close()
     if (this.#closed) {
       callback(error)
       return
