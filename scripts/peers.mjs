@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
-import { cacheDir, ci, env, Failure, findProgram, run, say, works } from './support.mjs'
+import { cacheDir, ci, env, Failure, findProgram, output, run, say } from './support.mjs'
 
 const packages = {
   openssl: 'openssl',
@@ -60,12 +60,13 @@ async function ensureVenv() {
   const stamp = path.join(venv, '.requirements')
   const wanted = createHash('sha256').update(requirements.join('\n')).digest('hex')
   const known = fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted
-  if (known && (await works(venvPython, ['-c', 'import asyncssh']))) return true
+  if (known && (await output(venvPython, ['-c', 'import asyncssh'])) !== undefined) return true
   if (!findProgram('python3')) return false
   say(`making a Python environment with ${requirements.join(' ')}`)
   fs.rmSync(venv, { recursive: true, force: true })
   fs.mkdirSync(cacheDir, { recursive: true })
-  if (!(await works('python3', ['-c', 'import ensurepip']))) await aptInstall(['python3-venv'])
+  if ((await output('python3', ['-c', 'import ensurepip'])) === undefined)
+    await aptInstall(['python3-venv'])
   if ((await run('python3', ['-m', 'venv', venv], { quiet: true })) !== 0) return false
   const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...requirements]
   if ((await run(venvPython, pip, { quiet: true })) !== 0) return false

@@ -1,6 +1,6 @@
 // What every script here needs: where things are, how a child is run, what is stale. No dependencies but Node itself, for
 // these scripts run on a fresh clone, before `npm ci`.
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -77,12 +77,12 @@ export async function must(command, args, options = {}) {
   if (code !== 0) throw new Failure(`${options.what ?? shown} failed (exit code ${code})`)
 }
 
-/** Whether a command runs and succeeds. */
-export async function works(command, args) {
+/** What a command prints, or undefined when it does not run or fails. */
+export function output(command, args) {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, env, stdio: 'ignore' })
-    child.on('error', () => resolve(false))
-    child.on('close', (code) => resolve(code === 0))
+    execFile(command, args, { cwd: root, env }, (error, stdout) =>
+      resolve(error ? undefined : stdout),
+    )
   })
 }
 
@@ -138,11 +138,17 @@ export function readJson(file) {
   }
 }
 
+/** Sees that cargo works, and has all its calls build for the same named target: so does napi, and they share what is built. */
 export async function ensureRust() {
-  if (await works('cargo', ['--version'])) return
-  throw new Failure(
-    'cargo does not run: install Rust (rustup.rs); rust-toolchain.toml names the version',
-  )
+  const cargo = await output('cargo', ['--version'])
+  const rustc = await output('rustc', ['-vV'])
+  const host = rustc?.match(/^host: (.+)$/m)?.[1]
+  if (!cargo || !host) {
+    throw new Failure(
+      'cargo does not run: install Rust (rustup.rs); rust-toolchain.toml names the version',
+    )
+  }
+  env.CARGO_BUILD_TARGET ||= host
 }
 
 /**
