@@ -8,7 +8,7 @@ import path from 'node:path'
 import { eventsEachWay } from '../examples/demo/parcel.mjs'
 import { makeKeyPair } from '../examples/support/key-pair.mjs'
 import { build } from './build.mjs'
-import { env, Failure, program, root } from './support.mjs'
+import { env, Failure, program, root, track } from './support.mjs'
 
 const demo = path.join(root, 'examples', 'demo')
 const limit = 120_000
@@ -60,7 +60,9 @@ class Process {
   #child
 
   constructor(name, args) {
-    this.#child = fork(path.join(demo, `${name}.mjs`), args, { cwd: root, env, timeout: limit })
+    this.#child = track(
+      fork(path.join(demo, `${name}.mjs`), args, { cwd: root, env, timeout: limit }),
+    )
     this.#child.on('message', ({ what, ...detail }) => this.#wait(what).resolve(detail))
     this.over = new Promise((resolve, reject) => {
       this.#child.on('error', reject)

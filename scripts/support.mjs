@@ -28,6 +28,14 @@ export function say(text) {
 }
 
 const children = new Set()
+let stoppedBy
+
+/** Has a child ended with this program. Every child is ended by its own id. */
+export function track(child) {
+  children.add(child)
+  for (const end of ['error', 'close']) child.once(end, () => children.delete(child))
+  return child
+}
 
 /**
  * Runs a command to its end. Its output goes to the terminal; `onLine` is shown each line of stdout as well. `quiet` keeps the
@@ -37,12 +45,8 @@ export function run(command, args, options = {}) {
   const { cwd = root, onLine, quiet = false } = options
   return new Promise((resolve, reject) => {
     const piped = quiet || onLine
-    const child = spawn(command, args, {
-      cwd,
-      env: options.env ?? env,
-      stdio: ['ignore', piped ? 'pipe' : 'inherit', quiet ? 'pipe' : 'inherit'],
-    })
-    children.add(child)
+    const stdio = ['ignore', piped ? 'pipe' : 'inherit', quiet ? 'pipe' : 'inherit']
+    const child = track(spawn(command, args, { cwd, env: options.env ?? env, stdio }))
     const kept = []
     child.stderr?.on('data', (chunk) => kept.push(chunk))
     let rest = ''
@@ -54,12 +58,9 @@ export function run(command, args, options = {}) {
       rest = lines.pop()
       for (const line of lines) onLine(line)
     })
-    child.on('error', (error) => {
-      children.delete(child)
-      reject(error)
-    })
+    child.on('error', reject)
     child.on('close', (code, signal) => {
-      children.delete(child)
+      if (stoppedBy) reject(new Failure(`stopped by ${stoppedBy}`))
       if (rest) onLine?.(rest)
       if (quiet && code !== 0) process.stderr.write(Buffer.concat(kept))
       if (signal) process.stderr.write(`alknet: ${command} was ended by ${signal}\n`)
@@ -72,6 +73,7 @@ export function run(command, args, options = {}) {
 export async function must(command, args, options = {}) {
   const shown = [path.basename(command), ...args].join(' ')
   const code = await run(command, args, options).catch((error) => {
+    if (error instanceof Failure) throw error
     throw new Failure(`cannot run ${command}: ${error.message}`)
   })
   if (code !== 0) throw new Failure(`${options.what ?? shown} failed (exit code ${code})`)
@@ -185,9 +187,8 @@ export async function program(url, work) {
   if (!process.argv[1] || fs.realpathSync(process.argv[1]) !== fileURLToPath(url)) return
   for (const signal of ['SIGINT', 'SIGTERM']) {
     process.once(signal, () => {
+      stoppedBy = signal // a second one ends this process in the default way
       for (const child of children) child.kill(signal)
-      process.exitCode = 1
-      // A second signal ends this process in the default way.
     })
   }
   const [major, minor] = process.versions.node.split('.').map(Number)
@@ -195,7 +196,7 @@ export async function program(url, work) {
     if (major < 20 || (major === 20 && minor < 19)) {
       throw new Failure(`Node ${process.versions.node} is too old: 20.19 is the oldest that works`)
     }
-    process.exitCode = (await work(process.argv.slice(2))) ?? process.exitCode ?? 0
+    process.exitCode = (await work(process.argv.slice(2))) ?? 0
   } catch (error) {
     process.stderr.write(`alknet: ${error instanceof Failure ? error.message : error.stack}\n`)
     process.exitCode = 1
