@@ -131,7 +131,7 @@ export interface ConnectionInfo {
  * A byte stream to the other end: a `Duplex` with the members of `net.Socket` that Node programs use.
  *
  * `end()` half-closes: the peer sees `'end'` and may go on sending. `destroy()` ends both directions at once; the peer,
- * if it is an alknet, sees `ECONNRESET`. A lost session destroys the stream with a code. Bytes that arrived before a loss are
+ * if it is an alknet, sees `ECONNRESET`, unless it has read the end already. A lost session destroys the stream with a code. Bytes that arrived before a loss are
  * delivered first.
  */
 export interface AlknetStream extends Duplex {
@@ -207,13 +207,12 @@ export interface AlknetLimits {
 
 export interface AlknetServerEvents {
   connection: [stream: AlknetStream, info: ConnectionInfo]
-  error: [error: AlknetError]
   close: []
 }
 
 /**
  * A listening server. Streams come by `onConnection`, by the `'connection'` event or by `for await`; those that arrive earlier
- * wait, in order, up to `limits.maxPending`. It keeps the process alive, like `net.Server`, until `close()` or `unref()`.
+ * wait, in order, up to `limits.maxPending`. A waiting iterator and the listeners all get the same stream. It keeps the process alive, like `net.Server`, until `close()` or `unref()`.
  */
 export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDisposable {
   onConnection(listener: (stream: AlknetStream, info: ConnectionInfo) => void): this

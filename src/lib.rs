@@ -10,6 +10,7 @@ mod auth;
 mod client;
 mod dial;
 mod error;
+pub mod event;
 mod io;
 mod listen;
 mod scope;

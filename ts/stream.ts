@@ -38,6 +38,7 @@ export class AlknetStream extends SocketShape {
   // Held by this stream alone, so that the doorbell's weak reference lives as long as the stream.
   readonly #listener = (mask: number): void => this.#onBell(mask)
   #reading = IDLE
+  #reads = 0
   #askedAgain = false
   readonly #queue = new WriteQueue()
   #onWritten: Callback | undefined
@@ -150,33 +151,45 @@ export class AlknetStream extends SocketShape {
     if (this.destroyed) return
     this.#reading = PUMPING
     try {
-      this.#readTurn()
+      this.#readOnce()
     } finally {
-      // Out of budget, or a listener threw.
-      if (this.#reading === PUMPING) {
-        this.#reading = SCHEDULED
-        setImmediate(() => this.#pump())
-      }
+      // More may be there; also when a listener threw.
+      if (this.#reading === PUMPING) this.#readOn()
+      else this.#reads = 0
     }
   }
 
-  #readTurn(): void {
-    for (let reads = 0; reads < READS_PER_TURN; reads++) {
-      const chunk = this.#native.tryRead(READ_SIZE)
-      if (chunk === null || chunk.length === 0) {
-        if (chunk === null) this.#onNothing()
-        else this.#onEnd()
-        return
-      }
-      this.countRead(chunk.length)
-      this.#askedAgain = false
-      const more = this.push(chunk) || this.#askedAgain
-      if (this.destroyed || !more) {
-        this.#reading = IDLE
-        this.#loosenIfIdle()
-        return
-      }
+  #readOnce(): void {
+    const chunk = this.#native.tryRead(READ_SIZE)
+    if (chunk === null || chunk.length === 0) {
+      if (chunk === null) this.#onNothing()
+      else this.#onEnd()
+      return
     }
+    this.countRead(chunk.length)
+    this.#askedAgain = false
+    const more = this.push(chunk) || this.#askedAgain
+    if (this.destroyed || !more) {
+      this.#reading = IDLE
+      this.#loosenIfIdle()
+    }
+  }
+
+  // A tick between two reads lets all promises settle, so that a consumer of promises keeps up as it does with a socket; after
+  // some reads everybody else has a turn.
+  #readOn(): void {
+    this.#reading = SCHEDULED
+    this.#reads += 1
+    if (this.#reads < READS_PER_TURN) {
+      process.nextTick(AlknetStream.#readTick, this)
+    } else {
+      this.#reads = 0
+      setImmediate(AlknetStream.#readTick, this)
+    }
+  }
+
+  static #readTick(stream: AlknetStream): void {
+    if (stream.#reading === SCHEDULED) stream.#pump()
   }
 
   #onNothing(): void {

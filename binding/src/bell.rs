@@ -16,6 +16,8 @@ type Ring = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
 pub(crate) struct Bell {
     last_id: AtomicU32,
     state: Mutex<State>,
+    /// Under a lock of its own: the thread that the call wakes goes straight for `state`.
+    ring: Mutex<Option<Ring>>,
 }
 
 #[derive(Default)]
@@ -23,7 +25,7 @@ struct State {
     /// Pairs: id, events.
     ready: Vec<u32>,
     rung: bool,
-    ring: Option<Ring>,
+    silent: bool,
 }
 
 impl Bell {
@@ -38,19 +40,25 @@ impl Bell {
 
     pub(crate) fn ring(&self, id: u32, events: u8) {
         let mut state = self.lock();
-        // Under the lock, so that the function cannot be released meanwhile.
-        if let Some(ring) = &state.ring {
-            if !state.rung {
-                ring.call((), ThreadsafeFunctionCallMode::NonBlocking);
-            }
-            state.rung = true;
-            state.ready.extend([id, u32::from(events)]);
+        if state.silent {
+            return;
         }
+        state.ready.extend([id, u32::from(events)]);
+        let answered = !std::mem::replace(&mut state.rung, true);
+        drop(state);
+        if answered && let Some(ring) = &*self.function() {
+            ring.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+
+    fn function(&self) -> std::sync::MutexGuard<'_, Option<Ring>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The environment goes away: releases the function on the JS thread, as Node demands.
     fn silence(&self) {
-        let ring = self.lock().ring.take();
+        self.lock().silent = true;
+        let ring = self.function().take();
         drop(ring);
     }
 }
@@ -81,7 +89,7 @@ impl Doorbell {
         let bell = Arc::new(Bell::default());
         let ring =
             ring.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
-        bell.lock().ring = Some(ring);
+        *bell.function() = Some(ring);
         env.add_env_cleanup_hook(Arc::clone(&bell), |bell| bell.silence())?;
         Ok(Self { bell })
     }

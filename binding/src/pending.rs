@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use crate::bell::{Bell, Doorbell};
 use crate::error::NativeError;
 use crate::options::{NativeConnectOptions, NativeServeOptions};
-use crate::runtime::runtime;
+use crate::runtime::{conversation, runtime};
 use crate::server::NativeServer;
 use crate::session::NativeSession;
 use crate::stream::NativeStream;
@@ -30,6 +30,7 @@ impl<T: Send + 'static> Pending<T> {
         bell: &Doorbell,
         future: impl Future<Output = alknet::Result<T>> + Send + 'static,
     ) -> Result<Self> {
+        conversation();
         let bell = Arc::clone(&bell.bell);
         let id = bell.next_id();
         let outcome: Outcome<T> = Arc::default();
@@ -64,6 +65,7 @@ impl<T: Send + 'static> Pending<T> {
     }
 
     fn take(&self) -> Result<T> {
+        conversation();
         match self.settle() {
             Some(Ok(value)) => Ok(value),
             _ => Err(Error::from_reason("not settled, or taken already")),

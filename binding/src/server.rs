@@ -7,7 +7,7 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::bell::{Bell, Ringer};
-use crate::runtime::runtime;
+use crate::runtime::{conversation, runtime};
 use crate::stream::NativeStream;
 
 /// A server. Dropped, it is closed.
@@ -34,6 +34,7 @@ impl NativeServer {
     /// The next stream that waits, or `null`: then the bell rings when one comes.
     #[napi]
     pub fn accept(&self) -> Option<NativeStream> {
+        conversation();
         self.server.try_accept().map(|stream| NativeStream::new(&self.bell, stream))
     }
 

@@ -8,6 +8,7 @@ use napi_derive::napi;
 
 use crate::bell::{Bell, Ringer};
 use crate::error::NativeError;
+use crate::runtime::conversation;
 
 /// What the two ends know of each other.
 #[napi(object)]
@@ -72,7 +73,10 @@ impl NativeStream {
     #[napi]
     pub fn try_read<'env>(&self, env: &'env Env, max: u32) -> Result<Option<BufferSlice<'env>>> {
         match self.stream.try_read(max as usize) {
-            Read::Data(bytes) => BufferSlice::copy_from(env, bytes).map(Some),
+            Read::Data(bytes) => {
+                note(bytes.len());
+                BufferSlice::copy_from(env, bytes).map(Some)
+            }
             Read::Eof => BufferSlice::copy_from(env, []).map(Some),
             Read::Pending | Read::Failed(_) => Ok(None),
         }
@@ -81,6 +85,7 @@ impl NativeStream {
     /// Bytes accepted, or -1 when the stream is over.
     #[napi]
     pub fn try_write(&self, chunk: &[u8]) -> i64 {
+        note(chunk.len());
         self.stream.try_write(chunk).map_or(-1, |n| n as i64)
     }
 
@@ -108,5 +113,14 @@ impl NativeStream {
     #[napi]
     pub fn write_buffered(&self) -> u32 {
         self.stream.buffered().1 as u32
+    }
+}
+
+/// Longer pieces are bulk: what matters there is throughput.
+const SMALL: usize = 4 * 1024;
+
+fn note(length: usize) {
+    if length <= SMALL {
+        conversation();
     }
 }

@@ -8,3 +8,13 @@ mod envelope;
 
 pub use codec::{DEFAULT_MAX_FRAME, Decoder, FrameError, HEADER, LARGEST_MAX_FRAME, encode};
 pub use envelope::{Control, Envelope, MAX_DEPTH, MAX_SUBSCRIPTIONS, MAX_TOPIC};
+
+impl From<FrameError> for crate::Error {
+    fn from(error: FrameError) -> Self {
+        let code = match error {
+            FrameError::TooLarge { .. } => crate::Code::FrameTooLarge,
+            _ => crate::Code::FrameInvalid,
+        };
+        Self::new(code, error.to_string()).at(crate::Phase::Stream)
+    }
+}

@@ -27,7 +27,7 @@ pub(super) const CREDIT: u32 = 0xFE00_0A1C;
 pub(super) const FIRST_CREDIT: u64 = 256 * 1024;
 
 /// Bytes accepted and not yet sent; more is refused until half is gone.
-pub(super) const SEND_HIGH_WATER: usize = 256 * 1024;
+pub(super) const SEND_HIGH_WATER: usize = 512 * 1024;
 
 /// Bytes held for a peer that sends no credits, per channel: beyond, the session is paced.
 const FOREIGN_LIMIT: usize = 16 * 1024 * 1024;
@@ -101,6 +101,7 @@ pub(super) struct State {
 
     pub(super) failure: Option<Error>,
     over: bool,
+    closed_told: bool,
     read_armed: bool,
     pub(super) write_armed: bool,
     observer: Option<Arc<dyn Observer>>,
@@ -159,8 +160,15 @@ impl Channel {
         while let Some(message) = next_message(&mut state) {
             self.absorb(&mut state, message);
         }
-        if state.recv.len() > held || state.recv_eof || state.remote_closed {
-            wake_reader(&mut state, &mut events);
+        let came = state.recv.len().saturating_sub(held);
+        if came > 0 || state.recv_eof || state.remote_closed {
+            if let Some(waker) = state.read_waker.take() {
+                waker.wake();
+            }
+            match (std::mem::take(&mut state.read_armed), &state.observer) {
+                (true, Some(observer)) => self.core.link().tell_soon(Arc::clone(observer), came),
+                _ => self.core.link().more_news(came),
+            }
         }
         self.core.buffered(state.recv.len() as isize - held as isize);
         if state.remote_closed {
@@ -245,8 +253,15 @@ impl Channel {
         }
     }
 
+    /// Sets who is told. An end that has come already is told at once: nobody else would.
     pub(super) fn observe(&self, observer: Arc<dyn Observer>) {
-        self.state.lock().observer = Some(observer);
+        let mut state = self.state.lock();
+        state.observer = Some(Arc::clone(&observer));
+        let over = state.closed_told;
+        drop(state);
+        if over {
+            observer.notify(Events::CLOSED);
+        }
     }
 
     /// Takes what is there, at most `max` bytes. `waker` is kept when there is nothing.
@@ -310,6 +325,12 @@ impl Channel {
     /// Ends both sides at once and forgets what is buffered. Idempotent.
     pub(super) fn close(self: &Arc<Self>) {
         let mut state = self.state.lock();
+        if state.eof_sent && state.recv_eof {
+            // Both sides have ended: the close is coming, and a foreign peer must be left to deliver first.
+            self.core.buffered(-(state.recv.len() as isize));
+            state.recv.clear();
+            return;
+        }
         self.drop_buffers(&mut state);
         state.closing = true;
         self.kick(&mut state);
@@ -381,7 +402,7 @@ impl Channel {
     }
 
     /// The stream is over: the session forgets it, everybody who waits is woken.
-    pub(super) fn finish(&self, state: &mut State, events: &mut Events) {
+    pub(super) fn finish(self: &Arc<Self>, state: &mut State, events: &mut Events) {
         if state.over {
             return;
         }
@@ -392,14 +413,12 @@ impl Channel {
         if let Some(waker) = state.write_waker.take() {
             waker.wake();
         }
-        match (state.owned.take(), state.observer.clone()) {
-            (Some(session), observer) => self.core.scope().spawn_to_end(async move {
-                session.close().await;
-                if let Some(observer) = observer {
-                    observer.notify(Events::CLOSED);
-                }
-            }),
-            (None, _) => events.add(Events::CLOSED),
+        match state.owned.take() {
+            Some(session) => self.core.scope().spawn_to_end(close_owned(session, Arc::clone(self))),
+            None => {
+                state.closed_told = true;
+                events.add(Events::CLOSED);
+            }
         }
     }
 
@@ -420,6 +439,14 @@ impl Channel {
             observer.notify(events);
         }
     }
+}
+
+/// Ends the session of a one-stream connection; only then is the stream over for its consumer.
+async fn close_owned(session: Session, channel: Arc<Channel>) {
+    session.close().await;
+    let mut state = channel.state.lock();
+    state.closed_told = true;
+    channel.tell(state, Events::CLOSED);
 }
 
 fn wake_reader(state: &mut State, events: &mut Events) {

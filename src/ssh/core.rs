@@ -144,6 +144,7 @@ impl Core {
     async fn pace(&self, channel: &Arc<Channel>) {
         loop {
             let consumed = self.consumed.notified();
+            self.link.tell_now();
             let fullest = self.fullest(channel);
             let (held, before) = fullest.progress();
             if !(fullest.pump() || self.is_full()) || self.ended.is_cancelled() {
@@ -197,6 +198,7 @@ impl Core {
         let closed = Error::new(Code::SessionClosed, "the session is closed").at(Phase::Stream);
         let error = self.failure().unwrap_or(closed);
         self.link.kill();
+        self.link.tell_now();
         for channel in self.all() {
             match self.closing.load(Ordering::Acquire) {
                 true => channel.end_by_choice(),

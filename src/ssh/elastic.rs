@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use super::channel::{Events, Observer};
 use super::greeting::Greeting;
 
 /// Queued bytes above which channel senders wait. What a socket does not take at once is copied, so this is small.
@@ -38,8 +39,17 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Read buffer: packets smaller than this share a system call.
 const READ_BUFFER: usize = 16 * 1024;
 
+/// Bytes after which consumers are told although more is coming.
+const NEWS_LIMIT: usize = 128 * 1024;
+
+#[derive(Default)]
+struct News {
+    observers: Vec<Arc<dyn Observer>>,
+    bytes: usize,
+}
+
 /// What a session's tasks share about its transport.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Link {
     full: AtomicBool,
     drained: Notify,
@@ -47,6 +57,8 @@ pub(crate) struct Link {
     reader: AtomicWaker,
     logged_in: AtomicBool,
     failure: OnceLock<io::ErrorKind>,
+    /// Consumers to be told that bytes have come, and how many bytes those are.
+    news: Mutex<News>,
     /// What either side said in the clear.
     pub(super) ours: Mutex<Greeting>,
     pub(super) theirs: Mutex<Greeting>,
@@ -84,6 +96,43 @@ impl Link {
     /// How the transport failed, if it did.
     pub(crate) fn failure(&self) -> Option<io::ErrorKind> {
         self.failure.get().copied()
+    }
+
+    /// Tells `observer` that `bytes` more can be read: soon, with others, for each telling may wake a thread.
+    pub(super) fn tell_soon(&self, observer: Arc<dyn Observer>, bytes: usize) {
+        let mut news = self.news.lock();
+        news.observers.push(observer);
+        news.bytes += bytes;
+        if news.bytes >= NEWS_LIMIT {
+            drop(news);
+            self.tell_now();
+        }
+    }
+
+    /// Counts bytes for consumers that wait to be told already.
+    pub(super) fn more_news(&self, bytes: usize) {
+        let mut news = self.news.lock();
+        if news.observers.is_empty() {
+            return;
+        }
+        news.bytes += bytes;
+        if news.bytes >= NEWS_LIMIT {
+            drop(news);
+            self.tell_now();
+        }
+    }
+
+    /// Tells what there is to tell. Called when the transport has nothing more to read.
+    pub(super) fn tell_now(&self) {
+        let mut news = self.news.lock();
+        if news.observers.is_empty() {
+            return;
+        }
+        let told = std::mem::take(&mut *news);
+        drop(news);
+        for observer in told.observers {
+            observer.notify(Events::READABLE);
+        }
     }
 
     fn failed(&self, error: io::Error) -> io::Error {
@@ -256,7 +305,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Elastic<S> {
         {
             return Poll::Ready(Err(this.link.failed(e)));
         }
-        this.poll_read_some(cx, buf).map_err(|e| this.link.failed(e))
+        let read = this.poll_read_some(cx, buf);
+        if read.is_pending() {
+            this.link.tell_now();
+        }
+        read.map_err(|e| this.link.failed(e))
     }
 }
 
