@@ -10,14 +10,8 @@ use crate::auth::{HostKeys, KeySource, load_private};
 use crate::dial::Direct;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
-use crate::ssh::{self, Keepalive, Login, Session, Stream};
+use crate::ssh::{self, DEFAULT_WINDOW, Keepalive, Login, Session, Stream, WINDOW};
 use crate::target::{HostPort, Target};
-
-/// Least and largest credit window: docs/wire.md.
-pub(crate) const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
-
-/// Default credit window.
-pub(crate) const DEFAULT_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// The default port of a server address (RFC 4253 §4.1).
 const SSH_PORT: u16 = 22;

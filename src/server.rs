@@ -9,11 +9,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::auth::{AuthorizedKeys, HostKey, KeySource};
-use crate::client::{DEFAULT_WINDOW, WINDOW};
 use crate::error::{Error, Result};
 use crate::listen::{Incoming, serve as accept_loop};
 use crate::scope::Scope;
-use crate::ssh::{self, Backlog, Keepalive, Observer, Policy, Stream};
+use crate::ssh::{self, Backlog, DEFAULT_WINDOW, Keepalive, Observer, Policy, Stream, WINDOW};
 use crate::target::HostPort;
 use crate::transport::tcp::Tcp;
 

@@ -1,5 +1,9 @@
 //! Where one fact is written in more than one place, the places agree.
-#![allow(clippy::expect_used, reason = "a test that cannot read its files has failed")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot read its files has failed"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;

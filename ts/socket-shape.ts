@@ -14,15 +14,22 @@ const HIGH_WATER_MARK = 65_536
 
 /** A `Duplex` that passes for a `net.Socket`. What moves bytes is left to the subclass. */
 export abstract class SocketShape extends Duplex implements contract.AlknetStream {
-  readonly #native: NativeInfo
+  readonly #source: { info(): NativeInfo }
+  #known: NativeInfo | undefined
   readonly #idle = new IdleTimer()
   #info: contract.ConnectionInfo | undefined
   #bytesRead = 0
   #bytesWritten = 0
 
-  constructor(info: NativeInfo, allowHalfOpen: boolean) {
+  constructor(source: { info(): NativeInfo }, allowHalfOpen: boolean) {
     super({ allowHalfOpen, highWaterMark: HIGH_WATER_MARK })
-    this.#native = info
+    this.#source = source
+  }
+
+  /** Fetched when it is asked for: most streams never are. */
+  get #native(): NativeInfo {
+    this.#known ??= this.#source.info()
+    return this.#known
   }
 
   abstract ref(): this

@@ -49,7 +49,7 @@ export class AlknetStream extends SocketShape {
   #failure: AlknetError | undefined
 
   constructor(native: NativeStream, allowHalfOpen = true) {
-    super(native.info(), allowHalfOpen)
+    super(native, allowHalfOpen)
     this.#native = native
     this.#slot = new Slot(native.id, this.#listener)
     this.#slot.removeAfter(this)

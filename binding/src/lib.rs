@@ -7,6 +7,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod bell;
+pub mod entry;
 mod error;
 mod options;
 mod pending;

@@ -10,7 +10,6 @@ use tokio::task::AbortHandle;
 
 use crate::bell::{Bell, Doorbell};
 use crate::error::NativeError;
-use crate::options::{NativeConnectOptions, NativeServeOptions};
 use crate::runtime::{conversation, runtime};
 use crate::server::NativeServer;
 use crate::session::NativeSession;
@@ -158,33 +157,4 @@ impl PendingServer {
     pub fn take(&self) -> Result<NativeServer> {
         self.0.take().map(|server| NativeServer::new(&self.0.bell, server))
     }
-}
-
-/// Opens a session with one stream.
-#[napi]
-pub(crate) fn connect(bell: &Doorbell, mut options: NativeConnectOptions) -> Result<PendingStream> {
-    let target = options.target.take();
-    let options = alknet::ConnectOptions::try_from(options);
-    let opening = async move {
-        let target = target.map_or_else(|| Ok(alknet::Target::control()), |text| text.parse())?;
-        alknet::connect(&options?, &target).await
-    };
-    Pending::start(bell, opening).map(PendingStream)
-}
-
-/// Opens a session.
-#[napi]
-pub(crate) fn open_session(
-    bell: &Doorbell,
-    options: NativeConnectOptions,
-) -> Result<PendingSession> {
-    let options = alknet::ConnectOptions::try_from(options);
-    Pending::start(bell, async move { alknet::open_session(&options?).await }).map(PendingSession)
-}
-
-/// Starts a server.
-#[napi]
-pub(crate) fn serve(bell: &Doorbell, options: NativeServeOptions) -> Result<PendingServer> {
-    let options = alknet::ServeOptions::from(options);
-    Pending::start(bell, async move { alknet::serve(&options).await }).map(PendingServer)
 }

@@ -9,8 +9,8 @@ use futures_util::stream::FuturesUnordered;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 
-use super::{Ends, Link};
 use crate::error::{Code, Error, Phase, Result};
+use crate::io::{Connected, Ends};
 use crate::target::HostPort;
 
 /// Head start of each address over the next (RFC 8305 §5, "Connection Attempt Delay").
@@ -24,7 +24,7 @@ impl Direct {
     ///
     /// # Errors
     /// `ENOTFOUND` for the name, else the first address's failure under its own name (`ECONNREFUSED`, `EHOSTUNREACH`, …).
-    pub(crate) async fn dial(&self, at: &HostPort) -> Result<Link> {
+    pub(crate) async fn dial(&self, at: &HostPort) -> Result<Connected> {
         let addresses = resolve(at).await?;
         let socket = race(&addresses).await.map_err(|e| {
             Error::system("connect", &at.to_string(), e).at(Phase::Tcp).address(&at.host, at.port)
@@ -35,7 +35,7 @@ impl Direct {
             local: socket.local_addr().ok(),
             transport: "tcp",
         };
-        Ok(Link { io: Box::new(socket), ends })
+        Ok(Connected { io: Box::new(socket), ends })
     }
 }
 
@@ -91,6 +91,7 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that dials TCP")]
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::connect(address).await
 }

@@ -6,15 +6,17 @@
 mod codec;
 mod envelope;
 
+use crate::error::{Code, Error, Phase};
+
 pub use codec::{DEFAULT_MAX_FRAME, Decoder, FrameError, HEADER, LARGEST_MAX_FRAME, encode};
 pub use envelope::{Control, Envelope, MAX_DEPTH, MAX_SUBSCRIPTIONS, MAX_TOPIC};
 
-impl From<FrameError> for crate::Error {
+impl From<FrameError> for Error {
     fn from(error: FrameError) -> Self {
         let code = match error {
-            FrameError::TooLarge { .. } => crate::Code::FrameTooLarge,
-            _ => crate::Code::FrameInvalid,
+            FrameError::TooLarge { .. } => Code::FrameTooLarge,
+            _ => Code::FrameInvalid,
         };
-        Self::new(code, error.to_string()).at(crate::Phase::Stream)
+        Self::new(code, error.to_string()).at(Phase::Stream)
     }
 }

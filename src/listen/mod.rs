@@ -8,13 +8,13 @@ use futures_util::future::BoxFuture;
 
 pub(crate) use serve::serve;
 
-use crate::dial::{Ends, Link};
 use crate::error::Result;
+use crate::io::{Connected, Ends};
 
 /// Something arrived. Whoever takes it runs the transport's own handshake in a task of its own.
 pub(crate) struct Incoming {
     pub(crate) ends: Ends,
-    pub(crate) handshake: BoxFuture<'static, Result<Link>>,
+    pub(crate) handshake: BoxFuture<'static, Result<Connected>>,
 }
 
 /// Yields arrivals. `accept` is cheap and cancel-safe.

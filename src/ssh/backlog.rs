@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::channel::{Events, Observer};
+use super::events::{Events, Observer};
 use super::stream::Stream;
 
 /// See the module.

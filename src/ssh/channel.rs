@@ -7,18 +7,16 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::Bytes;
-use futures_util::FutureExt;
 use parking_lot::Mutex;
 use russh::{ChannelId, ChannelMsg, ChannelReadHalf};
 use tokio::sync::Notify;
-use tokio::task::coop::unconstrained;
 
 use super::core::Core;
+use super::events::{Events, Observer, Read};
 use super::flush::{Writer, flush};
 use super::session::Session;
-use crate::error::{Code, Error, Phase};
-use crate::io::ByteQueue;
+use super::state::{State, broken, next_message, reset, wake_reader};
+use crate::error::Error;
 
 /// Extended data type of a credit: 8 bytes, big-endian, the absolute number of bytes the peer may send (private use, RFC 4254 §5.2).
 pub(super) const CREDIT: u32 = 0xFE00_0A1C;
@@ -31,91 +29,6 @@ pub(super) const SEND_HIGH_WATER: usize = 512 * 1024;
 
 /// Bytes held for a peer that sends no credits, per channel: beyond, the session is paced.
 const FOREIGN_LIMIT: usize = 16 * 1024 * 1024;
-
-/// What happened on a stream, as a set. An event is told once after the call that could not go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Events(u8);
-
-impl Events {
-    /// A read would not wait.
-    pub const READABLE: Self = Self(1);
-    /// A write would be accepted.
-    pub const WRITABLE: Self = Self(2);
-    /// All that was written, and the end, is on its way.
-    pub const FINISHED: Self = Self(4);
-    /// The stream is over.
-    pub const CLOSED: Self = Self(8);
-
-    /// The set as bits.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    pub(super) fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-}
-
-/// Is told what happened. Called from any thread, without locks held; must not block.
-pub trait Observer: Send + Sync + 'static {
-    /// Something happened that was waited for.
-    fn notify(&self, events: Events);
-}
-
-/// What a read that does not wait finds.
-#[derive(Debug)]
-pub enum Read {
-    /// At least one byte.
-    Data(Bytes),
-    /// The peer has ended its side.
-    Eof,
-    /// Nothing yet; [`Events::READABLE`] will be told.
-    Pending,
-    /// The stream is lost.
-    Failed(Error),
-}
-
-#[derive(Default)]
-pub(super) struct State {
-    /// russh's end; `None` once nothing more can come.
-    incoming: Option<ChannelReadHalf>,
-    recv: ByteQueue,
-    received: u64,
-    pub(super) consumed: u64,
-    /// What the peer knows it may send.
-    pub(super) granted: u64,
-    pub(super) recv_eof: bool,
-    pub(super) remote_closed: bool,
-
-    pub(super) send: ByteQueue,
-    pub(super) sent: u64,
-    /// What the peer lets us send.
-    pub(super) limit: u64,
-    pub(super) fin: bool,
-    pub(super) eof_sent: bool,
-    /// Abandoned here: nothing more is delivered or sent.
-    pub(super) closing: bool,
-    pub(super) close_sent: bool,
-    pub(super) awaited_close: bool,
-    pub(super) flushing: bool,
-
-    pub(super) failure: Option<Error>,
-    over: bool,
-    closed_told: bool,
-    read_armed: bool,
-    pub(super) write_armed: bool,
-    observer: Option<Arc<dyn Observer>>,
-    /// The session that ends with this channel.
-    owned: Option<Session>,
-    read_waker: Option<Waker>,
-    pub(super) write_waker: Option<Waker>,
-}
-
-impl State {
-    fn is_dead(&self) -> bool {
-        self.failure.is_some() || self.remote_closed || self.closing
-    }
-}
 
 /// See the module.
 pub(crate) struct Channel {
@@ -209,7 +122,8 @@ impl Channel {
         state.incoming = None;
         if !state.over {
             // A stream that ended in good order before the session did has nothing to complain of.
-            if !(state.recv_eof && state.eof_sent) && !state.closing {
+            let in_order = state.recv_eof && state.eof_sent;
+            if !in_order && !state.closing {
                 state.failure = Some(error.clone());
             }
             self.finish(&mut state, &mut events);
@@ -447,35 +361,4 @@ async fn close_owned(session: Session, channel: Arc<Channel>) {
     let mut state = channel.state.lock();
     state.closed_told = true;
     channel.tell(state, Events::CLOSED);
-}
-
-fn wake_reader(state: &mut State, events: &mut Events) {
-    if let Some(waker) = state.read_waker.take() {
-        waker.wake();
-    }
-    if std::mem::take(&mut state.read_armed) {
-        events.add(Events::READABLE);
-    }
-}
-
-/// The next message, if russh has one. Outside the task budget: a budget that ran out must not look like an empty queue.
-fn next_message(state: &mut State) -> Option<ChannelMsg> {
-    let incoming = state.incoming.as_mut()?;
-    match unconstrained(incoming.wait()).now_or_never() {
-        Some(Some(message)) => Some(message),
-        Some(None) => {
-            state.incoming = None;
-            None
-        }
-        None => None,
-    }
-}
-
-fn reset() -> Error {
-    Error::new(Code::System("ECONNRESET"), "the peer closed the stream before its end")
-        .at(Phase::Stream)
-}
-
-fn broken(message: &str) -> Error {
-    Error::new(Code::System("EPIPE"), message).at(Phase::Stream)
 }

@@ -16,8 +16,8 @@ use super::greeting::session_id;
 use super::session::{Info, Session};
 use super::settings::{self, Keepalive};
 use crate::auth::{HostKeys, fingerprint};
-use crate::dial;
 use crate::error::{Code, Error, Phase, Result};
+use crate::io::Connected;
 use crate::scope::Scope;
 
 /// What a client brings to a handshake.
@@ -47,7 +47,7 @@ impl Drop for Undo {
 /// # Errors
 /// `ERR_ALKNET_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_AUTH_REJECTED`, `_PROTOCOL`, `_SESSION_CLOSED`.
 pub(crate) async fn handshake(
-    transport: dial::Link,
+    transport: Connected,
     login: Login,
     scope: &Scope,
     phase: &Mutex<Phase>,

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::channel::{Events, Observer};
+use super::events::{Events, Observer};
 use super::greeting::Greeting;
 
 /// Queued bytes above which channel senders wait. What a socket does not take at once is copied, so this is small.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use russh::ChannelWriteHalf;
 
-use super::channel::{CREDIT, Channel, Events, SEND_HIGH_WATER, State};
+use super::channel::{CREDIT, Channel, SEND_HIGH_WATER};
+use super::events::Events;
+use super::state::State;
 use crate::error::{Code, Error, Phase};
 
 /// How long a foreign peer gets to close a channel that both sides have ended.

@@ -18,7 +18,7 @@ use super::greeting::session_id;
 use super::session::Info;
 use super::stream::Stream;
 use crate::auth::{AuthorizedKeys, fingerprint};
-use crate::dial::{self, Ends};
+use crate::io::{Connected, Ends};
 use crate::scope::Scope;
 use crate::target::{CONTROL, Target};
 
@@ -47,7 +47,7 @@ pub(crate) type Tickets = Box<dyn Send + Sync>;
 
 /// Runs one session from its first byte to its end. Never fails: what happens is logged and ends this session only.
 pub(crate) async fn accept(
-    transport: dial::Link,
+    transport: Connected,
     policy: Arc<Policy>,
     tickets: Tickets,
     scope: Scope,

@@ -7,9 +7,10 @@ use std::time::Duration;
 use russh::{ChannelOpenFailure, Disconnect, client};
 use tokio::sync::oneshot;
 
-use super::channel::{Channel, Events, Observer};
+use super::channel::Channel;
 use super::client::Handler;
 use super::core::Core;
+use super::events::{Events, Observer};
 use super::flush::Writer;
 use super::stream::Stream;
 use crate::error::{Code, Error, Phase, Refusal, Result};

@@ -18,6 +18,12 @@ const PACKET: u32 = 32 * 1024;
 /// Messages between a session's loop and its channels; they are taken at once, so this only absorbs bursts.
 const QUEUE: usize = 32;
 
+/// Least and largest credit window: docs/wire.md.
+pub(crate) const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
+
+/// Default credit window.
+pub(crate) const DEFAULT_WINDOW: u32 = 2 * 1024 * 1024;
+
 /// When silence means that the peer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {

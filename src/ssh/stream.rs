@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::channel::{Channel, Observer, Read};
+use super::channel::Channel;
+use super::events::{Observer, Read};
 use super::session::{Info, Session};
 use crate::error::{Code, Error, Result};
 

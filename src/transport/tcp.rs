@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, lookup_host};
 
-use crate::dial::{Ends, Link, prepare};
+use crate::dial::prepare;
 use crate::error::{Code, Error, Phase, Result};
+use crate::io::{Connected, Ends};
 use crate::listen::{Incoming, Listener};
 use crate::target::HostPort;
 
@@ -34,6 +35,7 @@ impl Tcp {
                 return Err(error.at(Phase::Listen).by("getaddrinfo"));
             }
         };
+        #[expect(clippy::disallowed_methods, reason = "the one place that binds TCP")]
         let listener = TcpListener::bind(&addresses[..]).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok((Self { listener }, address))
@@ -47,7 +49,7 @@ impl Listener for Tcp {
             prepare(&socket)?;
             let local = socket.local_addr().ok();
             let ends = Ends { remote: Some(remote), local, transport: "tcp" };
-            let link = Link { io: Box::new(socket), ends: ends.clone() };
+            let link = Connected { io: Box::new(socket), ends: ends.clone() };
             Ok(Incoming { ends, handshake: std::future::ready(Ok(link)).boxed() })
         }
         .boxed()
