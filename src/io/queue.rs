@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 const JOIN_BELOW: usize = 4 * 1024;
 
 /// What joined pieces grow to, and what long slices are cut into: one SSH packet.
-const BLOCK: usize = 32 * 1024;
+const BLOCK: usize = 60 * 1024;
 
 /// First in, first out; long pieces are kept as they are, short ones are joined.
 #[derive(Debug, Default)]

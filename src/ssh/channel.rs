@@ -25,7 +25,7 @@ pub(super) const CREDIT: u32 = 0xFE00_0A1C;
 pub(super) const FIRST_CREDIT: u64 = 256 * 1024;
 
 /// Bytes accepted and not yet sent; more is refused until half is gone.
-pub(super) const SEND_HIGH_WATER: usize = 512 * 1024;
+pub(super) const SEND_HIGH_WATER: usize = 1024 * 1024;
 
 /// Bytes held for a peer that sends no credits, per channel: beyond, the session is paced.
 const FOREIGN_LIMIT: usize = 16 * 1024 * 1024;

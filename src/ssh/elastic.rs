@@ -40,7 +40,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
 
 /// Bytes after which consumers are told although more is coming.
-const NEWS_LIMIT: usize = 128 * 1024;
+const NEWS_LIMIT: usize = 256 * 1024;
 
 #[derive(Default)]
 struct News {

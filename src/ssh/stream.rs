@@ -52,7 +52,7 @@ impl Stream {
         self.channel.read(max, None)
     }
 
-    /// Accepts a copy of as much as there is room for (512 KiB are kept). Never waits.
+    /// Accepts a copy of as much as there is room for (1 MiB is kept). Never waits.
     ///
     /// # Errors
     /// `EPIPE` when the stream cannot be written any more, or why it was lost.
