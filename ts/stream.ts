@@ -175,13 +175,13 @@ export class AlknetStream extends SocketShape {
     }
   }
 
-  // A tick between two reads lets all promises settle, so that a consumer of promises keeps up as it does with a socket; after
-  // some reads everybody else has a turn.
+  // All promises settle between two reads, as they do between two reads of a socket, so that a consumer that is a chain of
+  // promises keeps up; ticks alone would run before them. After some reads everybody else has a turn.
   #readOn(): void {
     this.#reading = SCHEDULED
     this.#reads += 1
     if (this.#reads < READS_PER_TURN) {
-      process.nextTick(AlknetStream.#readTick, this)
+      queueMicrotask(() => process.nextTick(AlknetStream.#readTick, this))
     } else {
       this.#reads = 0
       setImmediate(AlknetStream.#readTick, this)
