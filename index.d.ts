@@ -5,7 +5,8 @@
  * `createAlknetEventTarget()` puts typed publish/subscribe on any of them.
  *
  * Times are milliseconds, sizes are bytes. Every rejection is an {@link AlknetError} or, when a signal was aborted, an
- * `AbortError`; `code` is stable and listed in docs/errors.md, `message` is for people and may change.
+ * `AbortError`; `code` is stable and listed in docs/errors.md, `message` is for people and may change. Arguments of the wrong type
+ * or out of range reject with a `TypeError` whose code is Node's (`ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`).
  */
 import type { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
