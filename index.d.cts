@@ -47,7 +47,7 @@ export interface AlknetConnectOptions {
   signal?: AbortSignal
   /** As in `net.Socket`, but `true` by default: the write side stays open when the peer has ended its own. */
   allowHalfOpen?: boolean
-  /** Bytes the peer may send before they are consumed here, per stream: 262 144 – 16 777 216, default 2 097 152. */
+  /** Bytes the peer may send before they are consumed here, per stream: 262 144 – 16 777 216, default 4 194 304. */
   window?: number
 }
 

@@ -31,7 +31,7 @@ pub struct ConnectOptions {
     pub timeout: Duration,
     /// When silence means that the peer is gone.
     pub keepalive: Keepalive,
-    /// Bytes the peer may send before they are consumed, per stream. Default 2 MiB.
+    /// Bytes the peer may send before they are consumed, per stream. Default 4 MiB.
     pub window: u32,
 }
 

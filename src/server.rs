@@ -63,7 +63,7 @@ pub struct ServeOptions {
     pub authorized_keys: Option<KeySource>,
     /// When silence means that a peer is gone.
     pub keepalive: Keepalive,
-    /// Bytes a peer may send before they are consumed, per stream. Default 2 MiB.
+    /// Bytes a peer may send before they are consumed, per stream. Default 4 MiB.
     pub window: u32,
     /// Bounds.
     pub limits: Limits,

