@@ -3,7 +3,10 @@
 
 mod support;
 
-use alknet::{Error, Stream, Target};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use alknet::{Error, Events, Observer, Read, Stream, Target};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -248,6 +251,43 @@ async fn a_dropped_connect_leaves_no_session_behind() {
             () = server.asked.notified() => {}
         }
         serving.await;
+    })
+    .await;
+}
+
+/// Reads all there is whenever it is told, from within the telling.
+#[derive(Default)]
+struct Eager {
+    stream: OnceLock<Arc<Stream>>,
+    read: AtomicUsize,
+}
+
+impl Eager {
+    fn drain(&self) {
+        while let Some(Read::Data(bytes)) = self.stream.get().map(|s| s.try_read(64 * 1024)) {
+            self.read.fetch_add(bytes.len(), Ordering::AcqRel);
+        }
+    }
+}
+
+impl Observer for Eager {
+    fn notify(&self, _events: Events) {
+        self.drain();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_may_read_as_soon_as_it_is_told() {
+    watched(async {
+        let host = Host::new(MIB as u32).await;
+        let session = host.session(MIB as u32).await;
+        let (mut writer, reader) = host.pair(&session).await;
+        let eager = Arc::new(Eager::default());
+        reader.observe(Arc::<Eager>::clone(&eager));
+        eager.stream.set(Arc::new(reader)).expect("set once");
+        eager.drain();
+        let all = until(|| eager.read.load(Ordering::Acquire) == 32 * MIB);
+        tokio::join!(send(&mut writer, 1, 32 * MIB), all);
     })
     .await;
 }

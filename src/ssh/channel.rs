@@ -74,13 +74,13 @@ impl Channel {
             self.absorb(&mut state, message);
         }
         let came = state.recv.len().saturating_sub(held);
+        let mut waiting = None;
         if came > 0 || state.recv_eof || state.remote_closed {
             if let Some(waker) = state.read_waker.take() {
                 waker.wake();
             }
-            match (std::mem::take(&mut state.read_armed), &state.observer) {
-                (true, Some(observer)) => self.core.link().tell_soon(Arc::clone(observer), came),
-                _ => self.core.link().more_news(came),
+            if std::mem::take(&mut state.read_armed) {
+                waiting.clone_from(&state.observer);
             }
         }
         self.core.buffered(state.recv.len() as isize - held as isize);
@@ -90,6 +90,7 @@ impl Channel {
         let crowded = !self.core.peer_is_alknet() && state.recv.len() > FOREIGN_LIMIT;
         self.kick(&mut state);
         self.tell(state, events);
+        self.core.link().came(waiting, came);
         crowded
     }
 

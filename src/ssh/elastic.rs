@@ -98,20 +98,11 @@ impl Link {
         self.failure.get().copied()
     }
 
-    /// Tells `observer` that `bytes` more can be read: soon, with others, for each telling may wake a thread.
-    pub(super) fn tell_soon(&self, observer: Arc<dyn Observer>, bytes: usize) {
+    /// Counts `bytes` that came, and notes who waits for them. They are told soon, with others, for each telling may wake a
+    /// thread. Locks of the caller's must be free: an observer may read at once.
+    pub(super) fn came(&self, waiting: Option<Arc<dyn Observer>>, bytes: usize) {
         let mut news = self.news.lock();
-        news.observers.push(observer);
-        news.bytes += bytes;
-        if news.bytes >= NEWS_LIMIT {
-            drop(news);
-            self.tell_now();
-        }
-    }
-
-    /// Counts bytes for consumers that wait to be told already.
-    pub(super) fn more_news(&self, bytes: usize) {
-        let mut news = self.news.lock();
+        news.observers.extend(waiting);
         if news.observers.is_empty() {
             return;
         }
