@@ -41,7 +41,10 @@ export interface AlknetConnectOptions {
   hostKeys?: string | Uint8Array | readonly (string | Uint8Array)[]
   /** Limit for the whole of connect: name, TCP, SSH, log-in and channel. Default 20 000. */
   connectTimeout?: number
-  /** Seconds of silence are not ended by the other side: a probe every `interval` ms, `count` unanswered ones end the session. Default 15 000 × 3; `false` turns it off. */
+  /**
+   * When silence means that the peer is gone: it is asked after `interval` ms without a byte, and `count` questions
+   * without an answer end the session. Default 15 000 and 3; `false` turns it off.
+   */
   keepalive?: false | { interval?: number; count?: number }
   /** Ends the attempt; the promise rejects with an `AbortError`. After connect it has no effect. */
   signal?: AbortSignal
