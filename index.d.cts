@@ -9,6 +9,7 @@
  * or out of range reject with a `TypeError` whose code is Node's (`ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`).
  */
 import type { EventEmitter } from 'node:events'
+import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 // ---------------------------------------------------------------------------------------------- connect
@@ -16,6 +17,15 @@ import type { Duplex } from 'node:stream'
 /** A key as people have it: a path to an OpenSSH key file, or the file's contents. */
 export type KeySource = string | Uint8Array
 
+/** When silence means that the peer is gone. Both ends ask, each with its own options. */
+export interface AlknetKeepalive {
+  /** Milliseconds without a byte from the peer after which it is asked for a sign of life. Default 15 000. */
+  interval?: number
+  /** Questions without an answer that end the session, with `ERR_ALKNET_SESSION_CLOSED`. Default 3. */
+  count?: number
+}
+
+/** How to reach a server, who it must be, and who logs in. Only `server` and `identity` have no default that works. */
 export interface AlknetConnectOptions {
   /** `host:port`, `[v6]:port` or `host` (port 22). Default: the environment variable `ALKNET_SERVER`. */
   server?: string
@@ -45,7 +55,7 @@ export interface AlknetConnectOptions {
    * When silence means that the peer is gone: it is asked after `interval` ms without a byte, and `count` questions
    * without an answer end the session. Default 15 000 and 3; `false` turns it off.
    */
-  keepalive?: false | { interval?: number; count?: number }
+  keepalive?: false | AlknetKeepalive
   /** Ends the attempt; the promise rejects with an `AbortError`. After connect it has no effect. */
   signal?: AbortSignal
   /** As in `net.Socket`, but `true` by default: the write side stays open when the peer has ended its own. */
@@ -73,11 +83,13 @@ export type AlknetSessionOptions = Omit<AlknetConnectOptions, 'target' | 'allowH
 
 /** Opens an SSH session that carries many streams. Rejects like {@link connect}. */
 export function openSession(options: AlknetSessionOptions): Promise<AlknetSession>
+/** The same from a connection string, as in {@link connect}. */
 export function openSession(
   connectionString: string,
   options?: AlknetSessionOptions,
 ): Promise<AlknetSession>
 
+/** Options of one {@link AlknetSession.open}. */
 export interface AlknetOpenOptions {
   /** Ends the attempt; the promise rejects with an `AbortError`. */
   signal?: AbortSignal
@@ -87,8 +99,9 @@ export interface AlknetOpenOptions {
   allowHalfOpen?: boolean
 }
 
+/** What an {@link AlknetSession} emits. */
 export interface AlknetSessionEvents {
-  /** The session is over; `error` is set when it was lost rather than closed. */
+  /** The session is over, once; `error` is set when it was lost rather than closed. */
   close: [error?: AlknetError]
 }
 
@@ -101,14 +114,19 @@ export interface AlknetSession extends EventEmitter<AlknetSessionEvents>, AsyncD
   open(target?: string, options?: AlknetOpenOptions): Promise<AlknetStream>
   /** Ends every stream and the session. Resolves when the transport is closed; idempotent. */
   close(): Promise<void>
+  /** True from the call of `close()` or the loss on: `open()` rejects with `ERR_ALKNET_SESSION_CLOSED`. */
   readonly closed: boolean
   /** Fingerprint (`SHA256:…`) of the host key that the server proved. */
   readonly hostKeyFingerprint: string
   /** Identification string of the peer, for example `SSH-2.0-OpenSSH_9.2p1`. */
   readonly peerVersion: string
+  /** IP address of the server. */
   readonly remoteAddress: string | undefined
+  /** Port of the server. */
   readonly remotePort: number | undefined
+  /** Keeps the process alive while the session is open; the default. Streams count for themselves. */
   ref(): this
+  /** Lets the process end although the session is open. */
   unref(): this
 }
 
@@ -116,8 +134,11 @@ export interface AlknetSession extends EventEmitter<AlknetSessionEvents>, AsyncD
 
 /** What a stream's two ends know of each other. On the client side `user` and `keyFingerprint` are one's own. */
 export interface ConnectionInfo {
+  /** IP address of the other end of the session. */
   remoteAddress: string | undefined
+  /** Port of the other end of the session. */
   remotePort: number | undefined
+  /** How the bytes travel. */
   transport: 'tcp'
   /** The name the client logged in as. */
   user: string
@@ -135,27 +156,45 @@ export interface ConnectionInfo {
  * A byte stream to the other end: a `Duplex` with the members of `net.Socket` that Node programs use.
  *
  * `end()` half-closes: the peer sees `'end'` and may go on sending. `destroy()` ends both directions at once; the peer,
- * if it is an alknet, sees `ECONNRESET`, unless it has read the end already. A lost session destroys the stream with a code. Bytes that arrived before a loss are
+ * if it is an alknet, sees `ECONNRESET`, unless it has read the end already. Bytes that arrived before a loss are
  * delivered first.
+ *
+ * Fails (`'error'`) with `ERR_ALKNET_SESSION_CLOSED` when the session is lost, `ECONNRESET` when the peer abandoned the stream, and
+ * `EPIPE` when written to after the peer had closed it.
+ *
+ * Each open stream keeps the process alive, like a socket, unless `unref()` was called.
  */
 export interface AlknetStream extends Duplex {
+  /** Who is at the other end. */
   readonly info: ConnectionInfo
+  /** IP address of the other end of the session, not of the target behind it. */
   readonly remoteAddress: string | undefined
+  /** Port of the other end of the session. */
   readonly remotePort: number | undefined
+  /** `'IPv4'` or `'IPv6'`. */
   readonly remoteFamily: string | undefined
+  /** IP address of this end of the session. */
   readonly localAddress: string | undefined
+  /** Port of this end of the session. */
   readonly localPort: number | undefined
+  /** `'IPv4'` or `'IPv6'`. */
   readonly localFamily: string | undefined
-  /** Bytes read from and accepted for the peer so far. */
+  /** Bytes that have arrived here so far. */
   readonly bytesRead: number
+  /** Bytes taken for sending so far. At most 1 048 576 of them are not sent yet. */
   readonly bytesWritten: number
-  /** Bytes written that the core has not yet taken. */
+  /** Bytes written that are not yet taken for sending: `writableLength`. */
   readonly bufferSize: number
+  /** Always false: a stream is open when you get it. */
   readonly connecting: boolean
+  /** Always false: a stream is open when you get it. */
   readonly pending: boolean
+  /** Which directions are open. */
   readonly readyState: 'open' | 'readOnly' | 'writeOnly' | 'closed'
+  /** What {@link AlknetStream.setTimeout} was given, in ms. */
   readonly timeout: number | undefined
-  address(): { address: string; family: string; port: number } | Record<string, never>
+  /** This end of the session as in `net.Socket`; `{}` when it has no address. */
+  address(): AddressInfo | Record<string, never>
   /** Emits `'timeout'` after `ms` without a byte either way; 0 turns it off. The stream stays open. */
   setTimeout(ms: number, callback?: () => void): this
   /** Kept for `net.Socket` users: the transport never delays small writes. */
@@ -166,12 +205,20 @@ export interface AlknetStream extends Duplex {
   destroySoon(): void
   /** Destroys the stream; the peer sees a reset rather than an end. */
   resetAndDestroy(): this
+  /**
+   * Kept for drivers that connect their socket themselves: emits `'connect'` and `'ready'`, whatever the arguments; a function
+   * among them, the last, hears `'connect'`. The stream leads where it was opened to.
+   */
+  connect(...args: unknown[]): this
+  /** Keeps the process alive while the stream is open; the default. */
   ref(): this
+  /** Lets the process end although the stream is open. */
   unref(): this
 }
 
 // ---------------------------------------------------------------------------------------------- serve
 
+/** Where to listen, as whom, and who may log in. Only `authorizedKeys` has no default. */
 export interface AlknetServeOptions {
   /** Address to listen on. Default `'0.0.0.0:22'`; port 0 takes a free one, see `AlknetServer.addresses`. */
   listen?: string
@@ -184,14 +231,16 @@ export interface AlknetServeOptions {
   /** Stops the server, as `close()` does. */
   signal?: AbortSignal
   /** As in `AlknetConnectOptions`. */
-  keepalive?: false | { interval?: number; count?: number }
+  keepalive?: false | AlknetKeepalive
   /** As in `AlknetConnectOptions`. */
   window?: number
   /** As in `AlknetConnectOptions`, for accepted streams. */
   allowHalfOpen?: boolean
+  /** What strangers and clients may use up. */
   limits?: AlknetLimits
 }
 
+/** Bounds of a server. What goes beyond is refused, what was there stays. Whole numbers from 1. */
 export interface AlknetLimits {
   /** From accept to logged in, ms. Default 20 000. */
   loginTimeout?: number
@@ -209,8 +258,11 @@ export interface AlknetLimits {
   maxPending?: number
 }
 
+/** What an {@link AlknetServer} emits. */
 export interface AlknetServerEvents {
+  /** A client opened a stream. */
   connection: [stream: AlknetStream, info: ConnectionInfo]
+  /** The server and all its sessions are closed, once. */
   close: []
 }
 
@@ -219,6 +271,7 @@ export interface AlknetServerEvents {
  * wait, in order, up to `limits.maxPending`. A waiting iterator and the listeners all get the same stream. It keeps the process alive, like `net.Server`, until `close()` or `unref()`.
  */
 export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDisposable {
+  /** The same as `on('connection', listener)`. */
   onConnection(listener: (stream: AlknetStream, info: ConnectionInfo) => void): this
   /** Addresses listened on, with real ports, as `host:port`. */
   readonly addresses: readonly string[]
@@ -228,16 +281,23 @@ export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDis
   readonly hostKey: string
   /** `alknet://…`: everything a client needs but its own key. */
   readonly connectionString: string
+  /** False from the call of `close()` on. */
   readonly listening: boolean
   /** Stops listening, ends every session and resolves when all is closed. Idempotent. */
   close(): Promise<void>
+  /** Keeps the process alive while the server listens; the default. */
   ref(): this
+  /** Lets the process end although the server listens. */
   unref(): this
+  /** Streams as they come, until the server is closed. Leaving the loop leaves the server listening. */
   [Symbol.asyncIterator](): AsyncIterableIterator<AlknetConnection>
 }
 
+/** One accepted stream and who is at its other end. */
 export interface AlknetConnection {
+  /** The stream, open. */
   stream: AlknetStream
+  /** The same as `stream.info`. */
   info: ConnectionInfo
 }
 
@@ -273,15 +333,21 @@ export type AlknetPhase =
   | 'stream'
   | 'listen'
 
+/** What promises of alknet reject with and streams fail with; docs/errors.md has cause and fix of each code. */
 export class AlknetError extends Error {
+  /** For tests and wrappers: alknet makes its own. */
   constructor(code: string, message: string, details?: AlknetErrorDetails)
   /** One of {@link AlknetErrorCode}, or a system code such as `ECONNREFUSED`. */
   readonly code: string
+  /** How far the attempt got. */
   readonly phase?: AlknetPhase
   /** What to do about it, when that is known. */
   readonly hint?: string
+  /** System codes: what failed, such as `'connect'`, `'getaddrinfo'`, `'open'`. */
   readonly syscall?: string
+  /** System codes: the host, address or path that it was about. */
   readonly address?: string
+  /** System codes: the port that it was about. */
   readonly port?: number
   /** Host key errors: the fingerprint the server showed. */
   readonly fingerprint?: string
@@ -289,14 +355,23 @@ export class AlknetError extends Error {
   readonly reason?: 'prohibited' | 'connect-failed' | 'unknown-type' | 'resource-shortage'
 }
 
+/** The properties of an {@link AlknetError} beside `code` and `message`; it has those that are given. */
 export interface AlknetErrorDetails {
+  /** `error.cause`. */
   cause?: unknown
+  /** {@link AlknetError.phase} */
   phase?: AlknetPhase
+  /** {@link AlknetError.hint} */
   hint?: string
+  /** {@link AlknetError.syscall} */
   syscall?: string
+  /** {@link AlknetError.address} */
   address?: string
+  /** {@link AlknetError.port} */
   port?: number
+  /** {@link AlknetError.fingerprint} */
   fingerprint?: string
+  /** {@link AlknetError.reason} */
   reason?: 'prohibited' | 'connect-failed' | 'unknown-type' | 'resource-shortage'
 }
 
@@ -316,34 +391,50 @@ export interface EventEnvelope<TType extends string = string, TPayload = unknown
 export type TypedEvent<TType extends string = string, TDetail = unknown> = Omit<
   CustomEvent<TDetail>,
   'detail' | 'type'
-> & { type: TType; detail: TDetail }
+> & {
+  /** What happened. */
+  type: TType
+  /** What goes with it. */
+  detail: TDetail
+}
 
+/** A listener that is a function. */
 export type TypedEventListener<TEvent extends TypedEvent> = (event: TEvent) => void
 
+/** A listener that is an object. */
 export interface TypedEventListenerObject<TEvent extends TypedEvent> {
+  /** Called with each event. */
   handleEvent(event: TEvent): void
 }
 
+/** What `addEventListener` takes. */
 export type TypedEventListenerOrEventListenerObject<TEvent extends TypedEvent> =
   | TypedEventListener<TEvent>
   | TypedEventListenerObject<TEvent>
 
 /** Options of `addEventListener`, as on the platform. */
 export interface TypedEventListenerOptions {
+  /** Tells listeners apart on removal; there are no phases here. */
   capture?: boolean
+  /** Removes the listener before its first call. */
   once?: boolean
+  /** `preventDefault()` has no effect in this listener. */
   passive?: boolean
+  /** Removes the listener when aborted. */
   signal?: AbortSignal
 }
 
 /** An `EventTarget` that knows its events; assignable to and from that of `@graphql-yoga/typed-event-target`. */
 export interface TypedEventTarget<TEvent extends TypedEvent> extends EventTarget {
+  /** Has `callback` hear the events of `type`. */
   addEventListener<TCurrEvent extends TEvent>(
     type: TCurrEvent['type'],
     callback: TypedEventListenerOrEventListenerObject<TCurrEvent> | null,
     options?: TypedEventListenerOptions | boolean,
   ): void
+  /** Sends or delivers an event. */
   dispatchEvent(event: TEvent): boolean
+  /** Undoes `addEventListener`, when type, callback and `capture` are the same. */
   removeEventListener<TCurrEvent extends TEvent>(
     type: TCurrEvent['type'],
     callback: TypedEventListenerOrEventListenerObject<TCurrEvent> | null,
@@ -351,6 +442,7 @@ export interface TypedEventTarget<TEvent extends TypedEvent> extends EventTarget
   ): void
 }
 
+/** Options of {@link createAlknetEventTarget}. */
 export interface AlknetEventTargetOptions {
   /** The stream to the other end: what `connect()` or `onConnection` gave, or any `Duplex`. The target takes it over. */
   stream: Duplex
@@ -407,6 +499,7 @@ export function createAlknetEventTarget<TEvent extends TypedEvent = TypedEvent>(
   options: AlknetEventTargetOptions,
 ): AlknetEventTarget<TEvent>
 
+/** Options of {@link frameStream}. */
 export interface FrameStreamOptions {
   /** The longest message sent or accepted. Default 1 048 576, at most 67 108 864. */
   maxFrame?: number
