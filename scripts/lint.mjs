@@ -1,22 +1,29 @@
-// Formatters, linters and types, all of them before the verdict.
+// Formatters, linters, types and what is documented, all of them before the verdict.
 //
 //   node scripts/lint.mjs [--fix] [--only rust|js|types]
 import { build } from './build.mjs'
+import { jsDocs, rustDocs } from './docs.mjs'
 import { bin, ci, ensureModules, ensureRust, Failure, program, run, say } from './support.mjs'
 
 const node = process.execPath
 const colors = process.stdout.isTTY ? '--colors=force' : '--colors=off'
 const locked = ci ? ['--locked'] : []
 
+const flat = ([command, args]) => [command, ...args]
+
 const checks = {
   rust: (fix) => [
     ['cargo', 'fmt', '--all', ...(fix ? [] : ['--check'])],
     ['cargo', 'clippy', '--workspace', '--all-targets', ...locked, '--', '-D', 'warnings'],
+    flat(rustDocs),
   ],
   js: (fix) => [
     [node, bin('@biomejs/biome'), ...(fix ? ['check', '--write'] : ['ci']), colors, '.'],
   ],
-  types: () => [[node, bin('typescript'), '-p', 'tsconfig.check.json']],
+  types: () => [
+    [node, bin('typescript'), '-p', 'tsconfig.check.json'],
+    flat(jsDocs({ check: true })),
+  ],
 }
 
 async function main(args) {
@@ -35,7 +42,7 @@ async function main(args) {
     if ((await run(command, rest)) !== 0) failed.push(shown)
   }
   for (const line of failed) say(`FAILED: ${line}`)
-  if (failed.length === 0) say('formatters, linters and types are content')
+  if (failed.length === 0) say('formatters, linters, types and docs are content')
   return failed.length === 0 ? 0 : 1
 }
 
