@@ -1,1 +1,9 @@
-export * from './dist/index.js'
+// What it exports is CommonJS, so that both kinds of module have one and the same: one doorbell, one AlknetError.
+export {
+  AlknetError,
+  connect,
+  createAlknetEventTarget,
+  frameStream,
+  openSession,
+  serve,
+} from './dist/index.js'

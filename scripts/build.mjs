@@ -1,6 +1,6 @@
 // Builds the native addon (native/) and the TypeScript facade (dist/), each only if its inputs have changed.
 //
-//   node scripts/build.mjs [--release]
+//   node scripts/build.mjs [--release] [-- arguments of napi build, such as --target aarch64-unknown-linux-musl -x]
 import fs from 'node:fs'
 import path from 'node:path'
 import {
@@ -19,20 +19,20 @@ import {
 const locked = ci ? ['--', '--locked'] : []
 
 /** Makes the package importable. `release` is the optimised build that is published; tests and demo share the other one. */
-export async function build({ release = false } = {}) {
+export async function build({ release = false, napi = [] } = {}) {
   await ensureModules()
   const profile = release ? 'release' : 'dev'
   const native = {
     name: 'native',
     inputs: ['src', 'binding', 'Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml'],
-    outputs: ['native/binding.cjs', 'native/binding.d.ts', addon()],
-    key: profile,
+    outputs: ['native/binding.d.ts', addon()],
+    key: [profile, ...napi].join(' '),
   }
-  await onceFor(native, () => buildNative(release))
+  await onceFor(native, () => buildNative(release, napi))
   const facade = {
     name: 'dist',
-    inputs: ['ts', 'index.d.ts', 'tsconfig.json', 'native/binding.d.ts'],
-    outputs: ['dist/index.js'],
+    inputs: ['ts', 'index.d.ts', 'tsconfig.json', 'tsconfig.build.json', 'native/binding.d.ts'],
+    outputs: ['dist/index.js', 'dist/package.json'],
   }
   await onceFor(facade, buildFacade)
 }
@@ -44,13 +44,14 @@ function addon() {
   return path.join('native', names.find((name) => name.endsWith('.node')) ?? 'no addon')
 }
 
-async function buildNative(release) {
+async function buildNative(release, napi) {
   await ensureRust()
   say(
     `building the native addon (${release ? 'optimised, takes minutes' : 'the first time takes minutes'})`,
   )
   const args = ['build', '--platform', '--manifest-path', 'binding/Cargo.toml']
-  args.push('--output-dir', 'native', '--js', 'binding.cjs', '--dts', 'binding.d.ts')
+  // ts/native.ts loads it: a loader of napi's is not wanted.
+  args.push('--output-dir', 'native', '--no-js', '--dts', 'binding.d.ts', ...napi)
   if (release) args.push('--release')
   await must(process.execPath, [bin('@napi-rs/cli'), ...args, ...locked], {
     what: 'building the native addon',
@@ -60,14 +61,18 @@ async function buildNative(release) {
 async function buildFacade() {
   say('compiling ts/ to dist/')
   // What was renamed in ts/ must not live on in dist/.
-  fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
-  await must(process.execPath, [bin('typescript'), '-p', 'tsconfig.json'], {
+  const dist = path.join(root, 'dist')
+  fs.rmSync(dist, { recursive: true, force: true })
+  await must(process.execPath, [bin('typescript'), '-p', 'tsconfig.build.json'], {
     what: 'compiling TypeScript',
   })
+  fs.writeFileSync(path.join(dist, 'package.json'), '{ "type": "commonjs" }\n')
 }
 
 await program(import.meta.url, async (args) => {
-  const unknown = args.find((arg) => arg !== '--release')
+  const end = args.includes('--') ? args.indexOf('--') : args.length
+  const [own, napi] = [args.slice(0, end), args.slice(end + 1)]
+  const unknown = own.find((arg) => arg !== '--release')
   if (unknown) throw new Failure(`unknown argument ${unknown}`)
-  await build({ release: args.includes('--release') })
+  await build({ release: own.includes('--release'), napi })
 })

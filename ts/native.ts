@@ -2,48 +2,69 @@
  * Loads the addon, once, when it is first needed: importing the package does no work and cannot fail.
  */
 import { createRequire } from 'node:module'
+import { resolve } from 'node:path'
 import type * as Binding from '../native/binding.js'
-import { AlknetError } from './errors.js'
+import { bindingNotFound } from './binding-not-found.js'
+import { type Platform, platform, SUPPORTED } from './platform.js'
+import { VERSION } from './version.js'
 
-const BUNDLED = '../native/binding.cjs'
-let loaded: typeof Binding | undefined
+type Addon = typeof Binding
+
+// In a bundle there may be no file name: then packages are looked for where the program is.
+const here =
+  typeof __filename === 'string' ? __filename : resolve(process.argv[1] ?? 'no program file')
+const load = createRequire(here)
+let loaded: Addon | undefined
 
 /** The addon. Throws `ERR_ALKNET_BINDING_NOT_FOUND` where there is none that can be loaded. */
-export function native(): typeof Binding {
-  loaded ??= load()
+export function native(): Addon {
+  loaded ??= find()
   return loaded
 }
 
-function load(): typeof Binding {
-  const path = process.env.ALKNET_BINDING || BUNDLED
+function find(): Addon {
+  const system = platform()
+  const named = process.env.ALKNET_BINDING
+  if (named) return loadFile(resolve(named), 'named', system)
+  const inCheckout = resolve(here, '..', '..', 'native', `alknet.${system.key}.node`)
+  if (isThere(inCheckout)) return loadFile(inCheckout, 'built', system)
+  return loadPackage(`@alkdev/alknet-${system.key}`, system)
+}
+
+function loadFile(subject: string, kind: 'named' | 'built', { system }: Platform): Addon {
   try {
-    return createRequire(import.meta.url)(path)
+    return load(subject)
   } catch (cause) {
-    throw notFound(path, cause)
+    throw bindingNotFound({ kind, subject, system, cause, load })
   }
 }
 
-function notFound(path: string, cause: unknown): AlknetError {
-  const system = [process.platform, process.arch, libc()].filter(Boolean).join('-')
-  const tried = path === BUNDLED ? 'native/binding.cjs of the package' : `ALKNET_BINDING=${path}`
-  const hint =
-    path === BUNDLED
-      ? 'install the package again for this system, or build it and set ALKNET_BINDING to the addon'
-      : 'correct ALKNET_BINDING, or unset it to use the addon of the package'
-  const why = cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)
-  const message = `no addon could be loaded for ${system}: tried ${tried} (${why}); ${hint}`
-  return new AlknetError('ERR_ALKNET_BINDING_NOT_FOUND', message, { cause, hint, phase: 'config' })
+function loadPackage(subject: string, { key, system }: Platform): Addon {
+  const fail = (kind: 'unsupported' | 'missing' | 'broken', cause: unknown) =>
+    bindingNotFound({ kind, subject, system, cause, load })
+  let version: string
+  try {
+    version = load(`${subject}/package.json`).version
+  } catch (cause) {
+    throw fail(SUPPORTED.includes(key) ? 'missing' : 'unsupported', cause)
+  }
+  // The calls between the two are private to one version.
+  if (version !== VERSION) {
+    const cause = new Error(`${subject} is of version ${version}, expected ${VERSION}`)
+    throw bindingNotFound({ kind: 'mismatch', subject, system, cause, load })
+  }
+  try {
+    return load(subject)
+  } catch (cause) {
+    throw fail('broken', cause)
+  }
 }
 
-function libc(): string | undefined {
-  const report: (NodeJS.ProcessReport & { excludeNetwork?: boolean }) | undefined = process.report
-  if (process.platform !== 'linux' || report === undefined) return undefined
-  const { excludeNetwork = false } = report
+function isThere(file: string): boolean {
   try {
-    // Otherwise the report looks up the name of every open connection.
-    report.excludeNetwork = true
-    return JSON.stringify(report.getReport()).includes('glibcVersionRuntime') ? 'gnu' : 'musl'
-  } finally {
-    report.excludeNetwork = excludeNetwork
+    load.resolve(file)
+    return true
+  } catch {
+    return false
   }
 }

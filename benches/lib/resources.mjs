@@ -73,7 +73,7 @@ function checkSsh2() {
 }
 
 function checkAlknet() {
-  for (const file of ['dist/index.js', 'native/binding.cjs']) {
+  for (const file of ['dist/index.js', 'native/binding.d.ts']) {
     if (!fs.existsSync(path.join(root, file))) throw new Error(`alknet is not built: no ${file}`)
   }
   return {}
