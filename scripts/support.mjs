@@ -80,9 +80,9 @@ export async function must(command, args, options = {}) {
 }
 
 /** What a command prints, or undefined when it does not run or fails. */
-export function output(command, args) {
+export function output(command, args, options = {}) {
   return new Promise((resolve) => {
-    execFile(command, args, { cwd: root, env }, (error, stdout) =>
+    execFile(command, args, { cwd: root, env, ...options }, (error, stdout) =>
       resolve(error ? undefined : stdout),
     )
   })

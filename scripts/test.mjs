@@ -3,25 +3,52 @@
 //   npm test                                  everything
 //   npm test -- --rust [cargo test arguments]
 //   npm test -- --js [vitest arguments]
+//
+// What installs from a registry is apart:
+//
+//   npm run test:package [-- vitest arguments]    the packed packages under package managers, compilers, test runners, bundlers
+//   npm run test:runtimes [-- vitest arguments]   the same packages in every supported Node, in Bun and in Deno
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { build } from './build.mjs'
 import { ensurePeers } from './peers.mjs'
-import { bin, ci, ensureModules, ensureRust, program, readJson, run, say } from './support.mjs'
+import {
+  bin,
+  cacheDir,
+  ci,
+  ensureModules,
+  ensureRust,
+  env,
+  program,
+  readJson,
+  run,
+  say,
+} from './support.mjs'
 
+const apart = ['--package', '--runtimes']
 const peers = ['openssl', 'ssh', 'ssh-keygen', 'sshd']
 
 async function main(args) {
-  const [only, ...rest] = args[0] === '--rust' || args[0] === '--js' ? args : [undefined, ...args]
+  const known = ['--rust', '--js', ...apart].includes(args[0])
+  const [only, ...rest] = known ? args : [undefined, ...args]
   await ensureModules()
   await ensureRust()
+  if (apart.includes(only)) return testsApart(only.slice(2), rest)
   await ensurePeers({ programs: peers, python: true })
   if (only !== '--rust') await build()
   const results = []
   if (only !== '--js') results.push(await rustTests(rest))
   if (only !== '--rust') results.push(await jsTests(rest))
   return report(results)
+}
+
+/** The suites of one folder of __test__/. */
+async function testsApart(folder, args) {
+  await build()
+  env.ALKNET_TOOLS_DIR = path.join(cacheDir, 'tools')
+  const config = ['--config', 'vitest.apart.config.ts', '--dir', `__test__/${folder}`]
+  return report([await jsTests([...config, ...args])])
 }
 
 async function rustTests(args) {
