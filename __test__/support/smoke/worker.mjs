@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 
-const start = () => new Worker(new URL('./import.mjs', import.meta.url), { stdout: true })
+const start = () => new Worker(new URL('./import.mjs', import.meta.url))
 const cut = start()
 const workers = [start(), start(), start()]
 const codes = workers.map(async (worker) => {
