@@ -14,8 +14,6 @@ const packages = {
 }
 
 const requirements = ['asyncssh==2.24.0']
-const venv = path.join(cacheDir, 'venv')
-const venvPython = path.join(venv, 'bin', 'python')
 
 /** Sees to the named programs and, when `python` is set, to a Python environment. What is missing fails with `CI=true`. */
 export async function ensurePeers({ programs, python = false }) {
@@ -23,7 +21,8 @@ export async function ensurePeers({ programs, python = false }) {
   if (python && !findProgram('python3')) wanted.add('python3')
   if (wanted.size > 0) await aptInstall(new Set([...wanted].map((name) => packages[name])))
   const missing = [...wanted].filter((name) => !findProgram(name)).map((name) => packages[name])
-  if (python && !(await ensureVenv())) missing.push(`python3-venv with ${requirements.join(' ')}`)
+  if (python && !(await ensureVenv('venv', requirements)))
+    missing.push(`python3-venv with ${requirements.join(' ')}`)
   if (missing.length === 0) return
   const line = `missing: ${[...new Set(missing)].join(', ')}`
   if (ci) throw new Failure(`${line} (with CI=true every peer must be there)`)
@@ -55,21 +54,28 @@ async function withoutServices(work) {
   }
 }
 
-/** A virtual environment outside the checkout, rebuilt when the requirements change. */
-async function ensureVenv() {
+/**
+ * A virtual environment outside the checkout, rebuilt when the requirements change. Resolves to the folder of its programs, or to
+ * undefined when it cannot be made.
+ */
+export async function ensureVenv(name, requirements) {
+  const venv = path.join(cacheDir, name)
+  const programs = path.join(venv, 'bin')
+  const python = path.join(programs, 'python')
   const stamp = path.join(venv, '.requirements')
   const wanted = createHash('sha256').update(requirements.join('\n')).digest('hex')
   const known = fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted
-  if (known && (await output(venvPython, ['-c', 'import asyncssh'])) !== undefined) return true
-  if (!findProgram('python3')) return false
+  // A new Python takes the packages of the old one away.
+  if (known && (await output(python, ['-m', 'pip', 'check'])) !== undefined) return programs
+  if (!findProgram('python3')) return undefined
   say(`making a Python environment with ${requirements.join(' ')}`)
   fs.rmSync(venv, { recursive: true, force: true })
   fs.mkdirSync(cacheDir, { recursive: true })
   if ((await output('python3', ['-c', 'import ensurepip'])) === undefined)
     await aptInstall(['python3-venv'])
-  if ((await run('python3', ['-m', 'venv', venv], { quiet: true })) !== 0) return false
+  if ((await run('python3', ['-m', 'venv', venv], { quiet: true })) !== 0) return undefined
   const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...requirements]
-  if ((await run(venvPython, pip, { quiet: true })) !== 0) return false
+  if ((await run(python, pip, { quiet: true })) !== 0) return undefined
   fs.writeFileSync(stamp, wanted)
-  return true
+  return programs
 }
