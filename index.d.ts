@@ -79,9 +79,29 @@ export function connect(
 ): Promise<AlknetStream>
 
 /** Options of {@link openSession}: those of `connect()` less what belongs to one stream. */
-export type AlknetSessionOptions = Omit<AlknetConnectOptions, 'target' | 'allowHalfOpen'>
+export interface AlknetSessionOptions
+  extends Omit<AlknetConnectOptions, 'target' | 'allowHalfOpen'> {
+  /**
+   * Whether a lost session is replaced. Default `true`: at once, then after 1, 2, 4, 8, 16 and always 30 s, each ± 20 %, until
+   * `close()`. The server must show the host key of the first session again.
+   */
+  reconnect?: boolean | AlknetReconnectOptions
+}
 
-/** Opens an SSH session that carries many streams. Rejects like {@link connect}. */
+/** How a lost session comes back. */
+export interface AlknetReconnectOptions {
+  /** Repeats a failed first attempt too, so that `openSession()` waits for the server. Default `false`: it rejects with the reason. */
+  fromTheStart?: boolean
+  /** The longest pause between attempts. Default 30 000. */
+  longestPause?: number
+  /** How long `open()` waits for a session, within its own limit, before `ERR_ALKNET_RECONNECTING`. Default 10 000. */
+  wait?: number
+}
+
+/**
+ * Opens an SSH session that carries many streams, and keeps one up. Resolves when it is logged in; rejects like {@link connect}
+ * when the first attempt fails.
+ */
 export function openSession(options: AlknetSessionOptions): Promise<AlknetSession>
 /** The same from a connection string, as in {@link connect}. */
 export function openSession(
@@ -101,21 +121,53 @@ export interface AlknetOpenOptions {
 
 /** What an {@link AlknetSession} emits. */
 export interface AlknetSessionEvents {
-  /** The session is over, once; `error` is set when it was lost rather than closed. */
+  /** There is a session again. */
+  up: []
+  /** The session was lost, for the reason given; another is on its way. */
+  down: [error: AlknetError]
+  /** It is over for good; `error` says why, when that was no `close()`. */
   close: [error?: AlknetError]
 }
 
+/** Counters since `openSession()`. */
+export interface AlknetSessionMetrics {
+  /** Whether there is a session now. */
+  up: boolean
+  /** Sessions established, the first one included. */
+  sessions: number
+  /** Attempts that failed. */
+  failedAttempts: number
+  /** Streams that are open now. */
+  openStreams: number
+  /** Streams opened. */
+  opened: number
+  /** Requests for streams that failed. */
+  refused: number
+  /** Bytes received on streams. */
+  bytesReceived: number
+  /** Bytes sent on streams. */
+  bytesSent: number
+}
+
 /**
- * One SSH session. When it is lost, its streams fail with `ERR_ALKNET_SESSION_CLOSED` and so do further `open()` calls.
+ * A supervised SSH session. When it is lost, its streams fail with `ERR_ALKNET_SESSION_CLOSED`, and another session takes its
+ * place; `open()` waits for it. It ends by `close()`, or by what no further attempt would mend, such as another host key.
  * It keeps the process alive, like a socket, until `close()` or `unref()`.
  */
 export interface AlknetSession extends EventEmitter<AlknetSessionEvents>, AsyncDisposable {
-  /** Opens a stream. Default target `'alknet-control'`. Rejects with the far end's reason: `ECONNREFUSED`, `ERR_ALKNET_CHANNEL_REJECTED`, … */
+  /**
+   * Opens a stream. Default target `'alknet-control'`. Rejects with the far end's reason: `ECONNREFUSED`, `ERR_ALKNET_CHANNEL_REJECTED`, …;
+   * with `ERR_ALKNET_RECONNECTING` when there was no session in time; with `ERR_ALKNET_SESSION_CLOSED` when there will be none.
+   */
   open(target?: string, options?: AlknetOpenOptions): Promise<AlknetStream>
   /** Ends every stream and the session. Resolves when the transport is closed; idempotent. */
   close(): Promise<void>
   /** True from the call of `close()` or the loss on: `open()` rejects with `ERR_ALKNET_SESSION_CLOSED`. */
   readonly closed: boolean
+  /** Whether there is a session now. */
+  readonly up: boolean
+  /** What the session has done so far. */
+  metrics(): AlknetSessionMetrics
   /** Fingerprint (`SHA256:…`) of the host key that the server proved. */
   readonly hostKeyFingerprint: string
   /** Identification string of the peer, for example `SSH-2.0-OpenSSH_9.2p1`. */
@@ -316,6 +368,7 @@ export type AlknetErrorCode =
   | 'ERR_ALKNET_HANDSHAKE_TIMEOUT'
   | 'ERR_ALKNET_CHANNEL_REJECTED'
   | 'ERR_ALKNET_SESSION_CLOSED'
+  | 'ERR_ALKNET_RECONNECTING'
   | 'ERR_ALKNET_PROTOCOL'
   | 'ERR_ALKNET_FRAME_TOO_LARGE'
   | 'ERR_ALKNET_FRAME_INVALID'

@@ -265,13 +265,14 @@ describe('a server', () => {
   it('closes once, for everybody, and frees its port', async () => {
     const { server, session, open } = await sessionPair()
     const { client, peer } = await open()
-    const ends = Promise.all([closing(sink(client)), closing(sink(peer)), once(session, 'close')])
+    const ends = Promise.all([closing(sink(client)), closing(sink(peer)), once(session, 'down')])
     const closed = once(server, 'close')
     await Promise.all([server.close(), server.close(), closed])
     await server.close()
     await ends
-    expect(session.closed).toBe(true)
+    expect(session.up).toBe(false)
     expect(server.listening).toBe(false)
+    await session.close()
     await startServer({ listen: server.addresses[0] ?? '' })
   })
 

@@ -21,7 +21,11 @@ describe('a session that is lost', () => {
   it('fails its streams, its open() and says so once', async () => {
     const server = await startServer()
     const link = await startFaultyLink((await reach(server)).server)
-    const session = await openSession({ ...(await reach(server)), server: link.server })
+    const session = await openSession({
+      ...(await reach(server)),
+      server: link.server,
+      reconnect: false,
+    })
     const streams = await Promise.all([session.open(), session.open(), session.open()])
     const ends = streams.map((stream) => closing(sink(stream)))
     const closed = once(session, 'close')

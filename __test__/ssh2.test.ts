@@ -222,11 +222,11 @@ describe('connect() at a server of ssh2', () => {
     const coming = peer.next()
     const session = await sessionTo(peer.server)
     const ends = [closing(sink(await session.open())), closing(sink(await session.open()))]
-    const closed = once(session, 'close')
+    const down = once(session, 'down')
     ;(await coming).end()
     const expected = expect.objectContaining({ code: 'ERR_ALKNET_SESSION_CLOSED' })
     expect(await Promise.all(ends)).toEqual([expected, expected])
-    await closed
+    expect(await down).toEqual([expected])
   })
 
   it('keeps other streams going while one is not read', async () => {

@@ -1,5 +1,7 @@
 //! Composition, client side: options → key, dial, handshake, channel.
 
+mod manager;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
 use crate::ssh::{self, DEFAULT_WINDOW, Keepalive, Login, Session, Stream, WINDOW};
 use crate::target::{HostPort, Target};
+
+pub use manager::{ChannelManager, Metrics, Reconnect, Standing};
 
 /// The default port of a server address (RFC 4253 §4.1).
 const SSH_PORT: u16 = 22;
@@ -73,7 +77,8 @@ impl ConnectOptions {
         Ok(self)
     }
 
-    fn login(&self) -> Result<(HostPort, Login)> {
+    /// Checks the options and reads the key: what one attempt needs, and every further one.
+    fn attempt(&self) -> Result<Attempt> {
         if self.server.is_empty() {
             return Err(Error::config("no server was given")
                 .hint("set server, or the variable ALKNET_SERVER"));
@@ -97,7 +102,35 @@ impl ConnectOptions {
             keepalive: self.keepalive,
             window: self.window,
         };
-        Ok((server, login))
+        Ok(Attempt { server, login, timeout: self.timeout })
+    }
+}
+
+/// All that it takes to make a session, as often as needed.
+#[derive(Clone)]
+struct Attempt {
+    server: HostPort,
+    login: Login,
+    timeout: Duration,
+}
+
+impl Attempt {
+    /// Makes one attempt: a new transport, a new SSH session. Dropping the future ends it.
+    async fn run(self) -> Result<Session> {
+        let Self { server, login, timeout } = self;
+        let scope = Scope::new();
+        let phase = Mutex::new(Phase::Tcp);
+        let attempt = async {
+            let link = Direct.dial(&server).await?;
+            ssh::handshake(link, login, &scope, &phase).await
+        };
+        within(timeout, &server, &phase, attempt).await
+    }
+
+    /// Accepts from now on no other host key than this one.
+    fn demand(&mut self, fingerprint: &str) -> Result<()> {
+        self.login.host_keys = HostKeys::parse(&[fingerprint.to_owned()])?;
+        Ok(())
     }
 }
 
@@ -107,14 +140,7 @@ impl ConnectOptions {
 /// `ERR_ALKNET_CONFIG`, `_KEY_INVALID`, `_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_AUTH_REJECTED`, `_HANDSHAKE_TIMEOUT`,
 /// `_PROTOCOL`; `ENOTFOUND`, `ECONNREFUSED`, `ETIMEDOUT` and other system codes.
 pub async fn open_session(options: &ConnectOptions) -> Result<Session> {
-    let (server, login) = options.login()?;
-    let scope = Scope::new();
-    let phase = Mutex::new(Phase::Tcp);
-    let attempt = async {
-        let link = Direct.dial(&server).await?;
-        ssh::handshake(link, login, &scope, &phase).await
-    };
-    within(options.timeout, &server, &phase, attempt).await
+    options.attempt()?.run().await
 }
 
 /// Opens a session with one stream on it, which ends with the stream. Dropping the future ends the attempt.

@@ -26,6 +26,8 @@ pub enum Code {
     ChannelRejected,
     /// The session is over, and everything on it.
     SessionClosed,
+    /// There is no session at the moment, and none came in time; attempts go on.
+    Reconnecting,
     /// The peer does not speak SSH, or broke its rules.
     Protocol,
     /// An event frame is longer than the limit.
@@ -48,6 +50,7 @@ impl Code {
             Self::HandshakeTimeout => "ERR_ALKNET_HANDSHAKE_TIMEOUT",
             Self::ChannelRejected => "ERR_ALKNET_CHANNEL_REJECTED",
             Self::SessionClosed => "ERR_ALKNET_SESSION_CLOSED",
+            Self::Reconnecting => "ERR_ALKNET_RECONNECTING",
             Self::Protocol => "ERR_ALKNET_PROTOCOL",
             Self::FrameTooLarge => "ERR_ALKNET_FRAME_TOO_LARGE",
             Self::FrameInvalid => "ERR_ALKNET_FRAME_INVALID",

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod backoff;
 mod client;
 mod dial;
 mod error;
@@ -20,7 +21,9 @@ mod target;
 mod transport;
 
 pub use auth::KeySource;
-pub use client::{ConnectOptions, connect, open_session};
+pub use client::{
+    ChannelManager, ConnectOptions, Metrics, Reconnect, Standing, connect, open_session,
+};
 pub use error::{Code, Error, Phase, Refusal, Result};
 pub use server::{Limits, ServeOptions, Server, serve};
 pub use ssh::{Events, Info, Keepalive, Observer, Read, Session, Stream};

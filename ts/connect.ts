@@ -1,7 +1,11 @@
 /**
  * `connect()`: one stream on a session of its own.
  */
-import type { AlknetConnectOptions, AlknetStream as Stream } from '../index.js'
+import type {
+  AlknetConnectOptions,
+  AlknetSessionOptions,
+  AlknetStream as Stream,
+} from '../index.js'
 import { doorbell } from './doorbell.js'
 import { invalidType } from './errors.js'
 import { native } from './native.js'
@@ -31,10 +35,10 @@ export async function connect(
 }
 
 /** The arguments of `connect()` and `openSession()`: a connection string or options, or both. */
-export function whereAndHow(
-  first: string | AlknetConnectOptions,
-  second: AlknetConnectOptions | undefined,
-): [string | undefined, AlknetConnectOptions] {
+export function whereAndHow<Options extends AlknetConnectOptions | AlknetSessionOptions>(
+  first: string | Options,
+  second: Options | undefined,
+): [string | undefined, Options | Record<string, never>] {
   if (typeof first === 'string') {
     return [text('connectionString', first), object('options', second) ?? {}]
   }

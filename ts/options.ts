@@ -3,8 +3,18 @@
  * a message.
  */
 import { types } from 'node:util'
-import type { AlknetConnectOptions, AlknetLimits, AlknetServeOptions, KeySource } from '../index.js'
-import type { NativeConnectOptions, NativeServeOptions } from '../native/binding.js'
+import type {
+  AlknetConnectOptions,
+  AlknetLimits,
+  AlknetServeOptions,
+  AlknetSessionOptions,
+  KeySource,
+} from '../index.js'
+import type {
+  NativeConnectOptions,
+  NativeReconnect,
+  NativeServeOptions,
+} from '../native/binding.js'
 import { AlknetError, invalidType, invalidValue } from './errors.js'
 
 // The longest time a timer can be set to, in Node and so in every option that is a time.
@@ -32,6 +42,21 @@ export function connectOptions(
     connectTimeout: integer('options.connectTimeout', options.connectTimeout, 1, LONGEST),
     ...keepalive(options.keepalive),
     window: window(options.window),
+  })
+}
+
+/** Checks `reconnect` of `openSession()`. */
+export function reconnectOptions(given: AlknetSessionOptions['reconnect']): NativeReconnect {
+  if (given === undefined || typeof given === 'boolean') return { enabled: given !== false }
+  const name = 'options.reconnect'
+  if (typeof given !== 'object' || given === null) {
+    throw invalidType(name, 'a boolean or an object', given)
+  }
+  return defined<NativeReconnect>({
+    enabled: true,
+    fromTheStart: boolean(`${name}.fromTheStart`, given.fromTheStart),
+    longestPause: milliseconds(`${name}.longestPause`, given.longestPause),
+    wait: integer(`${name}.wait`, given.wait, 0, LONGEST),
   })
 }
 

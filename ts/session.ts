@@ -1,14 +1,22 @@
 /**
- * `openSession()`: many streams on one SSH session.
+ * `openSession()`: many streams on an SSH session that comes back when it is lost.
  */
 import { EventEmitter } from 'node:events'
 import type * as contract from '../index.js'
-import type { NativeInfo, NativeSession } from '../native/binding.js'
+import type { NativeInfo, NativeSession, NativeStanding } from '../native/binding.js'
 import { whereAndHow } from './connect.js'
-import { CLOSED, doorbell, Slot } from './doorbell.js'
+import { CLOSED, doorbell, READABLE, Slot } from './doorbell.js'
 import { AlknetError, fromNative } from './errors.js'
 import { native } from './native.js'
-import { abortSignal, boolean, connectOptions, milliseconds, object, text } from './options.js'
+import {
+  abortSignal,
+  boolean,
+  connectOptions,
+  milliseconds,
+  object,
+  reconnectOptions,
+  text,
+} from './options.js'
 import { settle } from './pending.js'
 import { AlknetStream } from './stream.js'
 
@@ -25,8 +33,9 @@ export async function openSession(
   const [connectionString, options] = whereAndHow(first, second)
   const signal = abortSignal(options.signal)
   const checked = connectOptions(connectionString, options)
+  const reconnect = reconnectOptions(options.reconnect)
   return settle(
-    () => native().openSession(doorbell(), checked),
+    () => native().openSession(doorbell(), checked, reconnect),
     (session) => new AlknetSession(session),
     signal,
   )
@@ -37,8 +46,12 @@ class AlknetSession
   implements contract.AlknetSession
 {
   readonly #native: NativeSession
-  readonly #info: NativeInfo
   readonly #slot: Slot
+  /** Of the session there is, or was last. */
+  #info: NativeInfo | undefined
+  #up = false
+  /** Sessions that were told of. */
+  #sessions = 0
   #closing: Promise<void> | undefined
   #whenClosed: (() => void) | undefined
   #closed = false
@@ -47,10 +60,8 @@ class AlknetSession
   constructor(session: NativeSession) {
     super()
     this.#native = session
-    this.#info = session.info()
-    this.#slot = new Slot(session.id, (mask) => {
-      if (mask & CLOSED) this.#onClosed()
-    })
+    this.#slot = new Slot(session.id, (mask) => this.#onBell(mask))
+    this.#adopt(session.standing())
   }
 
   async open(target?: string, options?: contract.AlknetOpenOptions): Promise<AlknetStream> {
@@ -88,20 +99,28 @@ class AlknetSession
     return this.#closed || this.#closing !== undefined
   }
 
+  get up(): boolean {
+    return this.#up
+  }
+
+  metrics(): contract.AlknetSessionMetrics {
+    return this.#native.metrics()
+  }
+
   get hostKeyFingerprint(): string {
-    return this.#info.hostKeyFingerprint
+    return this.#info?.hostKeyFingerprint ?? ''
   }
 
   get peerVersion(): string {
-    return this.#info.peer
+    return this.#info?.peer ?? ''
   }
 
   get remoteAddress(): string | undefined {
-    return this.#info.remoteAddress
+    return this.#info?.remoteAddress
   }
 
   get remotePort(): number | undefined {
-    return this.#info.remotePort
+    return this.#info?.remotePort
   }
 
   ref(): this {
@@ -114,8 +133,32 @@ class AlknetSession
     return this
   }
 
+  #onBell(mask: number): void {
+    try {
+      if (mask & READABLE && !this.#closed) this.#onStanding(this.#native.standing())
+    } finally {
+      if (mask & CLOSED) this.#onClosed()
+    }
+  }
+
+  /** Tells of every session's coming and going, also when it went and came since the bell last rang. */
+  #onStanding(standing: NativeStanding): void {
+    const another = standing.sessions > this.#sessions
+    const wasUp = this.#up
+    this.#adopt(standing)
+    if (wasUp && (another || !this.#up)) this.emit('down', trouble(standing))
+    if (this.#up && (another || !wasUp)) this.emit('up')
+  }
+
+  #adopt(standing: NativeStanding): void {
+    this.#up = standing.state === 'up'
+    this.#sessions = standing.sessions
+    this.#info = standing.info ?? this.#info
+  }
+
   #onClosed(): void {
     this.#closed = true
+    this.#up = false
     this.#slot.remove()
     const failure = this.#native.failure()
     if (failure !== null) this.#failure = fromNative(failure)
@@ -128,4 +171,9 @@ class AlknetSession
     const details = { phase: 'channel', cause: this.#failure } as const
     return new AlknetError('ERR_ALKNET_SESSION_CLOSED', 'the session is closed', details)
   }
+}
+
+function trouble(standing: NativeStanding): AlknetError {
+  if (standing.trouble !== undefined) return fromNative(standing.trouble)
+  return new AlknetError('ERR_ALKNET_SESSION_CLOSED', 'the session was lost', { phase: 'stream' })
 }

@@ -81,7 +81,8 @@ export async function startFaultyLink(server: string): Promise<FaultyLink> {
   const legs: [Socket, Socket][] = []
   const relay = await startTcp((inner) => {
     const outer = tcpConnect(Number(port), host).on('error', () => {})
-    afterwards(() => outer.destroy())
+    // Both: whoever closes through half a link waits for the other half.
+    afterwards(() => [inner, outer].map((socket) => socket.destroy()))
     inner.pipe(outer).pipe(inner)
     legs.push([inner, outer])
   })

@@ -6,6 +6,7 @@ use napi_derive::napi;
 use crate::bell::Doorbell;
 use crate::options::{NativeConnectOptions, NativeServeOptions};
 use crate::pending::{Pending, PendingServer, PendingSession, PendingStream};
+use crate::session::NativeReconnect;
 
 /// Opens a session with one stream.
 #[napi]
@@ -19,11 +20,16 @@ pub fn connect(bell: &Doorbell, mut options: NativeConnectOptions) -> Result<Pen
     Pending::start(bell, opening).map(PendingStream)
 }
 
-/// Opens a session.
+/// Opens a supervised session.
 #[napi]
-pub fn open_session(bell: &Doorbell, options: NativeConnectOptions) -> Result<PendingSession> {
+pub fn open_session(
+    bell: &Doorbell,
+    options: NativeConnectOptions,
+    reconnect: NativeReconnect,
+) -> Result<PendingSession> {
     let options = alknet::ConnectOptions::try_from(options);
-    Pending::start(bell, async move { alknet::open_session(&options?).await }).map(PendingSession)
+    let opening = async move { alknet::ChannelManager::new(&options?, reconnect.into()).await };
+    Pending::start(bell, opening).map(PendingSession)
 }
 
 /// Starts a server.

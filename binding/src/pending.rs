@@ -107,7 +107,7 @@ impl PendingStream {
 
 /// An operation that gives a session.
 #[napi]
-pub struct PendingSession(pub(crate) Pending<alknet::Session>);
+pub struct PendingSession(pub(crate) Pending<alknet::ChannelManager>);
 
 #[napi]
 impl PendingSession {

@@ -98,6 +98,7 @@ impl Channel {
         match message {
             ChannelMsg::Data { data } => {
                 state.received += data.len() as u64;
+                self.core.count_received(data.len());
                 if self.core.peer_is_alknet() && state.received > state.granted {
                     self.core.violated("the peer sent more than its credit");
                 } else if !state.closing {

@@ -21,6 +21,7 @@ use crate::io::Connected;
 use crate::scope::Scope;
 
 /// What a client brings to a handshake.
+#[derive(Clone)]
 pub(crate) struct Login {
     /// The server as the user named it.
     pub(crate) server: String,

@@ -1,7 +1,7 @@
 //! What the channels, the handler and the owner of one SSH session share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
 use super::elastic::Link;
+use super::session::Traffic;
 use crate::error::{Code, Error, Phase};
 use crate::scope::Scope;
 
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     open: AtomicUsize,
     /// Bytes received and not read, over all channels.
     held: AtomicIsize,
+    received: AtomicU64,
+    sent: AtomicU64,
     consumed: Notify,
     failure: Mutex<Option<Error>>,
     /// We end the session ourselves: what follows is no failure.
@@ -53,6 +56,8 @@ impl Core {
             channels: Mutex::default(),
             open: AtomicUsize::new(0),
             held: AtomicIsize::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             consumed: Notify::new(),
             failure: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -132,6 +137,25 @@ impl Core {
         self.held.fetch_add(change, Ordering::AcqRel);
         if change < 0 && !self.peer_is_alknet() {
             self.consumed.notify_waiters();
+        }
+    }
+
+    /// Counts bytes that came for a stream.
+    pub(super) fn count_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that a stream sent.
+    pub(super) fn count_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What went over the streams so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic {
+            open_streams: self.open_channels(),
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
         }
     }
 

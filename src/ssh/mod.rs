@@ -18,6 +18,7 @@ pub(crate) use backlog::Backlog;
 pub(crate) use client::{Login, handshake};
 pub use events::{Events, Observer, Read};
 pub(crate) use server::{Policy, Tickets, accept};
+pub(crate) use session::Traffic;
 pub use session::{Info, Session};
 pub use settings::Keepalive;
 pub(crate) use settings::{DEFAULT_WINDOW, WINDOW, server as server_config};

@@ -43,6 +43,22 @@ pub struct Info {
     pub session_id: String,
 }
 
+/// What went over a session's streams.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) open_streams: usize,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
+impl Traffic {
+    /// Adds what a session that is over has carried.
+    pub(crate) fn add(&mut self, past: Self) {
+        self.received += past.received;
+        self.sent += past.sent;
+    }
+}
+
 /// An SSH session that is logged in. Dropping it ends it.
 pub struct Session {
     pub(super) core: Arc<Core>,
@@ -136,6 +152,15 @@ impl Session {
     /// Why the session was lost, if it was.
     pub fn failure(&self) -> Option<Error> {
         self.core.failure()
+    }
+
+    /// Whether the session is over.
+    pub fn is_over(&self) -> bool {
+        self.core.is_ended()
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.core.traffic()
     }
 
     fn lost(&self) -> Error {

@@ -34,7 +34,7 @@ const actions = {
     await session.close()
   },
   async 'session-held'() {
-    const session = await openSession(options)
+    const session = await openSession({ ...options, reconnect: false })
     session.on('close', () => console.log('close'))
     console.log('open')
   },

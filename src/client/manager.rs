@@ -1,0 +1,397 @@
+//! A supervised SSH session: when it is lost, another takes its place, for as long as its owner wants.
+//!
+//! One task supervises; everybody else looks at a `watch`. Streams belong to the session they were opened on and end with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Attempt, ConnectOptions};
+use crate::backoff::Backoff;
+use crate::error::{Code, Error, Phase, Result};
+use crate::scope::Scope;
+use crate::ssh::{Events, Observer, Session, Stream, Traffic};
+use crate::target::Target;
+
+/// A session that was up for so long was a success: after it, attempts begin anew, at once.
+const SUCCESS: Duration = Duration::from_secs(5);
+
+/// How long `close` waits for the supervisor, beyond what the session's own close takes.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How a supervised session comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconnect {
+    /// Whether it does. Default true.
+    pub enabled: bool,
+    /// Whether a failed first attempt is repeated as well. Default false: [`ChannelManager::new`] fails with its reason.
+    pub from_the_start: bool,
+    /// The longest pause between attempts; pauses are 1, 2, 4, 8, 16, 30 s, each ± 20 %. Default 30 s.
+    pub longest_pause: Duration,
+    /// How long a request for a stream waits for a session. Default 10 s.
+    pub wait: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            from_the_start: false,
+            longest_pause: Duration::from_secs(30),
+            wait: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where a supervised session stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Standing {
+    /// There is no session; attempts are made. Carries why the last one ended or failed.
+    Down(Option<Error>),
+    /// There is a session.
+    Up(Arc<Session>),
+    /// It is over for good: closed, or stopped by what no further attempt would mend.
+    Closed(Option<Error>),
+}
+
+/// Counters of a supervised session, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Whether there is a session now.
+    pub up: bool,
+    /// Sessions established.
+    pub sessions: u64,
+    /// Attempts that failed.
+    pub failed_attempts: u64,
+    /// Streams that are open now.
+    pub open_streams: usize,
+    /// Streams opened.
+    pub opened: u64,
+    /// Requests for streams that failed.
+    pub refused: u64,
+    /// Bytes received on streams.
+    pub bytes_received: u64,
+    /// Bytes sent on streams.
+    pub bytes_sent: u64,
+}
+
+/// A supervised SSH session, to one server, by one key. Dropping it ends it.
+///
+/// The first attempt is made at once, and so is the first after a loss; further ones after 1, 2, 4, 8, 16 and then always 30 s,
+/// ± 20 %, for ever. It stops by itself for what no attempt would mend: a host key that is not the one of the first session, an
+/// option or key that cannot be used. A refused log-in is repeated at the longest pause.
+pub struct ChannelManager {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    attempt: Mutex<Attempt>,
+    reconnect: Reconnect,
+    scope: Scope,
+    standing: watch::Sender<Standing>,
+    observer: Mutex<Option<Arc<dyn Observer>>>,
+    /// Why there was no session when there last was none.
+    trouble: Mutex<Option<Error>>,
+    /// Traffic of the sessions before the present one.
+    past: Mutex<Traffic>,
+    sessions: AtomicU64,
+    failed_attempts: AtomicU64,
+    opened: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl ChannelManager {
+    /// Connects and logs in, then keeps a session up. Dropping the future ends the attempt.
+    ///
+    /// # Errors
+    /// Those of [`crate::open_session`] when the first attempt fails; with [`Reconnect::from_the_start`] only those that further
+    /// attempts would not mend.
+    pub async fn new(options: &ConnectOptions, reconnect: Reconnect) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            attempt: Mutex::new(options.attempt()?),
+            reconnect,
+            scope: Scope::new(),
+            standing: watch::Sender::new(Standing::Down(None)),
+            observer: Mutex::default(),
+            trouble: Mutex::default(),
+            past: Mutex::default(),
+            sessions: AtomicU64::new(0),
+            failed_attempts: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        });
+        let manager = Self { shared: Arc::clone(&shared) };
+        let backoff = Backoff::new(reconnect.longest_pause);
+        let first = match reconnect.enabled && reconnect.from_the_start {
+            true => None,
+            false => Some(shared.established(shared.connect().await?)),
+        };
+        let supervising = Arc::clone(&shared);
+        shared.scope.spawn(async move { supervising.supervise(first, backoff).await });
+        if reconnect.from_the_start {
+            manager.first_session().await?;
+        }
+        Ok(manager)
+    }
+
+    /// Opens a stream on the session of the moment; without one it waits, [`Reconnect::wait`] and `limit` at most. Returns once
+    /// the server has confirmed. Dropping the future closes a stream that is confirmed later.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`]; `ERR_ALKNET_RECONNECTING` when no session came in time; `ERR_ALKNET_SESSION_CLOSED`, or what
+    /// stopped the supervision, when there will be none.
+    pub async fn open(&self, target: &Target, limit: Duration) -> Result<Stream> {
+        let opened = self.shared.open(target, limit).await;
+        let counter = if opened.is_ok() { &self.shared.opened } else { &self.shared.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        opened
+    }
+
+    /// Opens a stream to a TCP port as the server sees it. See [`ChannelManager::open`].
+    ///
+    /// # Errors
+    /// Those of [`ChannelManager::open`].
+    pub async fn open_direct_tcpip(
+        &self,
+        host: &str,
+        port: u16,
+        limit: Duration,
+    ) -> Result<Stream> {
+        self.open(&Target::from_open(host, u32::from(port))?, limit).await
+    }
+
+    /// The session of the moment, if there is one.
+    pub fn session(&self) -> Option<Arc<Session>> {
+        match &*self.shared.standing.borrow() {
+            Standing::Up(session) => Some(Arc::clone(session)),
+            _ => None,
+        }
+    }
+
+    /// Why the last session was lost, or the last attempt failed.
+    pub fn trouble(&self) -> Option<Error> {
+        self.shared.trouble.lock().clone()
+    }
+
+    /// Where it stands.
+    pub fn standing(&self) -> Standing {
+        self.shared.standing.borrow().clone()
+    }
+
+    /// Ready when it stands otherwise than when this was last called, with where. Cancel-safe.
+    pub fn watch(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+
+    /// Tells `observer` [`Events::READABLE`] of every change of [`ChannelManager::standing`], and [`Events::CLOSED`] of the last.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        let over = matches!(*self.shared.standing.borrow(), Standing::Closed(_));
+        *self.shared.observer.lock() = Some(Arc::clone(&observer));
+        if over {
+            observer.notify(Events::CLOSED);
+        }
+    }
+
+    /// What it has done so far.
+    pub fn metrics(&self) -> Metrics {
+        let shared = &self.shared;
+        let session = self.session();
+        let now = session.as_ref().map(|session| session.traffic()).unwrap_or_default();
+        let past = *shared.past.lock();
+        Metrics {
+            up: session.is_some(),
+            sessions: shared.sessions.load(Ordering::Relaxed),
+            failed_attempts: shared.failed_attempts.load(Ordering::Relaxed),
+            open_streams: now.open_streams,
+            opened: shared.opened.load(Ordering::Relaxed),
+            refused: shared.refused.load(Ordering::Relaxed),
+            bytes_received: past.received + now.received,
+            bytes_sent: past.sent + now.sent,
+        }
+    }
+
+    /// Ends every stream and the session, and stops attempts. Ready when the transport is closed, 3 s at most. Idempotent.
+    pub async fn close(&self) {
+        let session = self.session();
+        self.shared.scope.cancel();
+        if let Some(session) = session {
+            session.close().await;
+        }
+        self.shared.scope.join(CLOSE_LIMIT).await;
+        self.shared.stand(Standing::Closed(None));
+    }
+
+    /// The same without waiting.
+    pub fn close_soon(self: Arc<Self>) {
+        let scope = self.shared.scope.clone();
+        scope.spawn_to_end(async move {
+            let session = self.session();
+            self.shared.scope.cancel();
+            if let Some(session) = session {
+                session.close().await;
+            }
+            self.shared.stand(Standing::Closed(None));
+        });
+    }
+
+    async fn first_session(&self) -> Result<()> {
+        let mut watch = self.watch();
+        loop {
+            match &*watch.borrow_and_update() {
+                Standing::Up(_) => return Ok(()),
+                Standing::Closed(why) => return Err(why.clone().unwrap_or_else(closed)),
+                Standing::Down(_) => {}
+            }
+            if watch.changed().await.is_err() {
+                return Err(closed());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for ChannelManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChannelManager").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for ChannelManager {
+    fn drop(&mut self) {
+        self.shared.scope.cancel();
+        if let Standing::Up(session) = &*self.shared.standing.borrow() {
+            session.close_soon();
+        }
+    }
+}
+
+impl Shared {
+    async fn supervise(&self, mut first: Option<Arc<Session>>, mut backoff: Backoff) {
+        loop {
+            let session = match first.take() {
+                Some(session) => session,
+                None => match self.reconnect(&mut backoff).await {
+                    Ok(session) => self.established(session),
+                    Err(error) => return self.stand(Standing::Closed(Some(error))),
+                },
+            };
+            let since = Instant::now();
+            let why = session.closed().await;
+            self.past.lock().add(session.traffic());
+            if !self.reconnect.enabled {
+                return self.stand(Standing::Closed(why));
+            }
+            if since.elapsed() >= SUCCESS {
+                backoff.reset();
+            }
+            self.stand(Standing::Down(why));
+        }
+    }
+
+    fn established(&self, session: Session) -> Arc<Session> {
+        let session = Arc::new(session);
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.stand(Standing::Up(Arc::clone(&session)));
+        session
+    }
+
+    /// Tries until there is a session, or an error that further attempts would not mend.
+    async fn reconnect(&self, backoff: &mut Backoff) -> Result<Session> {
+        loop {
+            tokio::time::sleep(backoff.pause(fastrand::f64())).await;
+            match self.connect().await {
+                Ok(session) => return Ok(session),
+                Err(error) if is_permanent(error.code()) => return Err(error),
+                Err(error) => {
+                    tracing::info!(attempt = backoff.attempts(), %error, "no session yet");
+                    self.failed_attempts.fetch_add(1, Ordering::Relaxed);
+                    if error.code() == Code::AuthRejected {
+                        backoff.slow_down();
+                    }
+                    self.stand(Standing::Down(Some(error)));
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Session> {
+        let attempt = self.attempt.lock().clone();
+        let session = attempt.run().await?;
+        self.attempt.lock().demand(&session.info().host_key_fingerprint)?;
+        Ok(session)
+    }
+
+    async fn open(&self, target: &Target, limit: Duration) -> Result<Stream> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let session =
+                self.session_by(deadline.min(Instant::now() + self.reconnect.wait)).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match session.open(target, left).await {
+                // Lost under the request, before any byte of the stream was sent: the next session can have it.
+                Err(_) if session.is_over() && self.reconnect.enabled => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn session_by(&self, deadline: Instant) -> Result<Arc<Session>> {
+        let mut watch = self.standing.subscribe();
+        let waiting = watch.wait_for(|standing| match standing {
+            Standing::Up(session) => !session.is_over(),
+            Standing::Down(_) => false,
+            Standing::Closed(_) => true,
+        });
+        let standing = match tokio::time::timeout_at(deadline, waiting).await {
+            Ok(Ok(standing)) => standing.clone(),
+            Ok(Err(_)) => Standing::Closed(None),
+            Err(_) => self.standing.borrow().clone(),
+        };
+        match standing {
+            Standing::Up(session) if !session.is_over() => Ok(session),
+            Standing::Closed(why) => Err(why.unwrap_or_else(closed)),
+            Standing::Up(session) => Err(reconnecting(session.failure().as_ref())),
+            Standing::Down(why) => Err(reconnecting(why.as_ref())),
+        }
+    }
+
+    /// Changes the standing and tells. What is closed stays closed.
+    fn stand(&self, standing: Standing) {
+        let last = matches!(standing, Standing::Closed(_));
+        if let Standing::Down(Some(why)) | Standing::Closed(Some(why)) = &standing {
+            *self.trouble.lock() = Some(why.clone());
+        }
+        let changed = self.standing.send_if_modified(|now| {
+            let open = !matches!(now, Standing::Closed(_));
+            if open {
+                *now = standing;
+            }
+            open
+        });
+        let observer = changed.then(|| self.observer.lock().clone()).flatten();
+        if let Some(observer) = observer {
+            observer.notify(if last { Events::CLOSED } else { Events::READABLE });
+        }
+    }
+}
+
+/// Whether asking again would give the same answer.
+fn is_permanent(code: Code) -> bool {
+    matches!(code, Code::Config | Code::KeyInvalid | Code::HostKeyUnknown | Code::HostKeyChanged)
+}
+
+fn closed() -> Error {
+    Error::new(Code::SessionClosed, "the session is closed").at(Phase::Channel)
+}
+
+fn reconnecting(last: Option<&Error>) -> Error {
+    let why = last.map_or_else(|| "no attempt has ended yet".into(), |error| error.to_string());
+    Error::new(Code::Reconnecting, format!("there is no session at the moment: {why}"))
+        .at(Phase::Channel)
+        .hint("attempts go on; try again, or give the request more time")
+}
