@@ -66,11 +66,15 @@ impl Host {
 
     /// Logs in as a client of ours.
     pub(crate) async fn session(&self, window: u32) -> Session {
-        let options =
-            ConnectOptions { identity: Some(identity(&self.key)), window, ..<_>::default() }
-                .connection_string(&self.server.connection_string())
-                .expect("a connection string");
+        let options = ConnectOptions { window, ..self.options() };
         alknet::open_session(&options).await.expect("a session")
+    }
+
+    /// What a client of ours needs to log in.
+    pub(crate) fn options(&self) -> ConnectOptions {
+        ConnectOptions { identity: Some(identity(&self.key)), ..<_>::default() }
+            .connection_string(&self.server.connection_string())
+            .expect("a connection string")
     }
 
     /// Opens a stream and accepts it: both its ends.
@@ -83,12 +87,24 @@ impl Host {
 
     /// Logs in with a client that knows nothing of credits, whatever its identification says.
     pub(crate) async fn foreigner(&self, ident: Option<&'static str>) -> client::Handle<Trusting> {
+        self.log_in(ident, Trusting).await
+    }
+
+    /// Logs in with russh's client and this handler.
+    pub(crate) async fn log_in<H>(
+        &self,
+        ident: Option<&'static str>,
+        handler: H,
+    ) -> client::Handle<H>
+    where
+        H: client::Handler<Error = russh::Error> + Send + 'static,
+    {
         let mut config = client::Config::default();
         if let Some(ident) = ident {
             config.client_id = SshId::Standard(Cow::Borrowed(ident));
         }
         let at = self.server.addresses()[0];
-        let mut handle = client::connect(Arc::new(config), at, Trusting).await.expect("a session");
+        let mut handle = client::connect(Arc::new(config), at, handler).await.expect("a session");
         let key = PrivateKeyWithHashAlg::new(Arc::new(self.key.clone()), None);
         let login = handle.authenticate_publickey("foreigner", key).await.expect("an answer");
         assert!(login.success());
