@@ -1,14 +1,12 @@
 //! Composition, server side: options → listener, sessions, accepted streams.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::auth::{AuthorizedKeys, HostKey, KeySource};
+use crate::auth::{AuthorizedKeys, Gate, HostKey, KeySource};
 use crate::error::{Error, Result};
 use crate::listen::{Incoming, serve as accept_loop};
 use crate::scope::Scope;
@@ -125,7 +123,8 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     });
     let (listener, address) = Tcp::bind(&listen).await?;
     let scope = Scope::new();
-    let gate = Arc::new(Gate::new(limits));
+    let gate =
+        Arc::new(Gate::new(limits.max_unauthenticated, limits.max_unauthenticated_per_source));
     let sessions = scope.clone();
     scope.spawn(accept_loop(Box::new(listener), scope.clone(), move |incoming| {
         admit(incoming, Arc::clone(&gate), Arc::clone(&policy), sessions.clone())
@@ -201,64 +200,6 @@ impl std::fmt::Debug for Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.scope.cancel();
-    }
-}
-
-/// Counts connections that have not logged in, in all and by source.
-#[derive(Debug)]
-struct Gate {
-    all: Arc<Semaphore>,
-    per_source: usize,
-    sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Gate {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(limits.max_unauthenticated)),
-            per_source: limits.max_unauthenticated_per_source,
-            sources: Arc::default(),
-        }
-    }
-
-    /// A place for one more connection, given back when dropped.
-    fn enter(&self, remote: Option<SocketAddr>) -> Option<ssh::Tickets> {
-        let place = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        let Some(source) = remote.map(|address| source_of(address.ip())) else {
-            return Some(Box::new(place));
-        };
-        let mut sources = self.sources.lock();
-        let count = sources.entry(source).or_default();
-        if *count >= self.per_source {
-            return None;
-        }
-        *count += 1;
-        Some(Box::new((place, Leave { sources: Arc::clone(&self.sources), source })))
-    }
-}
-
-struct Leave {
-    sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    source: IpAddr,
-}
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        let mut sources = self.sources.lock();
-        if let Some(count) = sources.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                sources.remove(&self.source);
-            }
-        }
-    }
-}
-
-/// One IPv6 subscriber has a /64, so that is one source.
-fn source_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-        v4 => v4,
     }
 }
 

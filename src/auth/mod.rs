@@ -1,10 +1,12 @@
 //! Keys and who may use them. Decides; opens no socket and logs no secret.
 
 mod authorized_keys;
+mod gate;
 mod host_key;
 mod key;
 
 pub(crate) use authorized_keys::AuthorizedKeys;
+pub(crate) use gate::Gate;
 pub(crate) use host_key::HostKeys;
 pub use key::KeySource;
 pub(crate) use key::{HostKey, fingerprint, load_private};
