@@ -1,5 +1,6 @@
 //! SSH sessions over any byte stream. The only room that sees russh's sessions; it opens no socket.
 
+mod accept;
 mod backlog;
 mod channel;
 mod client;
@@ -14,10 +15,11 @@ mod settings;
 mod state;
 mod stream;
 
+pub(crate) use accept::accept;
 pub(crate) use backlog::Backlog;
 pub(crate) use client::{Login, handshake};
 pub use events::{Events, Observer, Read};
-pub(crate) use server::{Policy, Tickets, accept};
+pub(crate) use server::Policy;
 pub(crate) use session::Traffic;
 pub use session::{Info, Session};
 pub use settings::Keepalive;

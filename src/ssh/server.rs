@@ -11,22 +11,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backlog::Backlog;
 use super::channel::Channel;
-use super::core::{Core, EndGuard, session_error};
-use super::elastic::{Elastic, Link};
+use super::core::EndGuard;
 use super::flush::Writer;
 use super::greeting::session_id;
 use super::session::Info;
 use super::stream::Stream;
 use crate::auth::{AuthorizedKeys, fingerprint};
-use crate::io::{Connected, Ends};
-use crate::scope::Scope;
 use crate::target::{CONTROL, Target};
 
 /// Keys a client may offer before it proves one (reference table: "auth tries / offered keys").
 const MAX_OFFERS: u32 = 20;
-
-/// How long a session may take to send its disconnect and close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a server decides with, shared by its sessions.
 pub(crate) struct Policy {
@@ -45,90 +39,15 @@ pub(crate) struct Policy {
 /// A connection's places among those not logged in; given back at log-in.
 pub(crate) type Tickets = Box<dyn Send + Sync>;
 
-/// Runs one session from its first byte to its end. Never fails: what happens is logged and ends this session only.
-pub(crate) async fn accept(
-    transport: Connected,
-    policy: Arc<Policy>,
-    tickets: Tickets,
-    scope: Scope,
-) {
-    let link = Arc::new(Link::default());
-    let core = Core::new(scope.clone(), Arc::clone(&link), policy.window);
-    let login = Arc::new(Mutex::new(Some(tickets)));
-    let handler = Handler {
-        core: EndGuard(Arc::clone(&core)),
-        login: Arc::clone(&login),
-        place: None,
-        info: Arc::new(blank_info(&transport.ends, &policy)),
-        offers: 0,
-        policy: Arc::clone(&policy),
-    };
-    let config = Arc::clone(&policy.config);
-    let io = Elastic::new(transport.io, Arc::clone(&link));
-    let deadline = tokio::time::sleep(policy.login_timeout);
-    tokio::pin!(deadline);
-    let running = tokio::select! {
-        running = server::run_stream(config, io, handler) => match running {
-            Ok(running) => running,
-            Err(e) => return tracing::debug!(error = %e, "no SSH session"),
-        },
-        () = &mut deadline => return tracing::info!("login took too long"),
-        () = scope.cancelled() => return,
-    };
-    let handle = running.handle();
-    tokio::pin!(running);
-    let mut undecided = true;
-    loop {
-        tokio::select! {
-            result = &mut running => {
-                if let Err(e) = result {
-                    core.set_failure(session_error(&core, &e));
-                }
-                break;
-            }
-            () = &mut deadline, if undecided => {
-                undecided = false;
-                if login.lock().is_some() {
-                    tracing::info!("login took too long");
-                    link.kill();
-                    break;
-                }
-            }
-            () = scope.cancelled() => {
-                core.set_closing();
-                let bye = handle.disconnect(Disconnect::ByApplication, "shutdown".into(), String::new());
-                let _ = tokio::time::timeout(CLOSE_LIMIT, async { drop(bye.await); (&mut running).await }).await;
-                link.kill();
-                break;
-            }
-        }
-    }
-    core.end();
-}
-
-fn blank_info(ends: &Ends, policy: &Policy) -> Info {
-    Info {
-        remote: ends.remote,
-        local: ends.local,
-        transport: ends.transport,
-        user: String::new(),
-        key_fingerprint: String::new(),
-        host_key_fingerprint: policy.host_key_fingerprint.clone(),
-        peer: String::new(),
-        target: String::new(),
-        session_id: String::new(),
-    }
-}
-
 /// Hears what russh says of a server's session. Never waits, but to pace a foreign peer.
-struct Handler {
-    core: EndGuard,
-    policy: Arc<Policy>,
+pub(super) struct Handler {
+    pub(super) core: EndGuard,
+    pub(super) policy: Arc<Policy>,
     /// Emptied at log-in.
-    login: Arc<Mutex<Option<Tickets>>>,
-    place: Option<OwnedSemaphorePermit>,
-    info: Arc<Info>,
-    offers: u32,
+    pub(super) login: Arc<Mutex<Option<Tickets>>>,
+    pub(super) place: Option<OwnedSemaphorePermit>,
+    pub(super) info: Arc<Info>,
+    pub(super) offers: u32,
 }
 
 type Handled = Result<(), russh::Error>;
