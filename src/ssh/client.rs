@@ -1,18 +1,16 @@
 //! The client's handshake: identification, key exchange, host key, log-in.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use russh::client::{self, AuthResult};
+use russh::client::{self, AuthResult, ChannelOpenHandle};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelId, ChannelOpenFailure};
-use tokio::sync::Notify;
 
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
 use super::greeting::session_id;
+use super::refusals::Refusals;
 use super::session::{Info, Session};
 use super::settings::{self, Keepalive};
 use crate::auth::{HostKeys, fingerprint};
@@ -145,44 +143,6 @@ fn handshake_error(core: &Core, server: &str, error: &russh::Error, phase: Phase
     }
 }
 
-/// Texts of refused opens: russh tells the opener the reason's number and the handler the text.
-#[derive(Default)]
-pub(super) struct Refusals {
-    texts: Mutex<VecDeque<(u32, String)>>,
-    added: Notify,
-}
-
-impl Refusals {
-    fn add(&self, code: u32, text: &str) {
-        let mut texts = self.texts.lock();
-        if texts.len() < 64 {
-            texts.push_back((code, text.to_owned()));
-        }
-        drop(texts);
-        self.added.notify_waiters();
-    }
-
-    fn find(&self, code: u32) -> Option<String> {
-        let mut texts = self.texts.lock();
-        let at = texts.iter().position(|(c, _)| *c == code)?;
-        texts.remove(at).map(|(_, text)| text)
-    }
-
-    /// The oldest text for `code`. The handler is told right after the opener, so a moment is waited for it.
-    pub(super) async fn take(&self, code: u32) -> String {
-        let found = async {
-            loop {
-                let added = self.added.notified();
-                if let Some(text) = self.find(code) {
-                    return text;
-                }
-                added.await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(1), found).await.unwrap_or_default()
-    }
-}
-
 /// Hears what russh says of a client's session. Never waits, but to pace a foreign peer.
 pub(super) struct Handler {
     core: EndGuard,
@@ -193,6 +153,13 @@ pub(super) struct Handler {
 }
 
 type Handled = Result<(), russh::Error>;
+type Channel = russh::Channel<client::Msg>;
+
+async fn refuse(reply: ChannelOpenHandle) -> Handled {
+    let reason = "this client takes no channels".to_owned();
+    reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
+    Ok(())
+}
 
 impl Handler {
     async fn pump(&self, id: ChannelId) -> Handled {
@@ -251,6 +218,83 @@ impl client::Handler for Handler {
     ) -> Handled {
         self.refusals.add(reason.code(), text);
         Ok(())
+    }
+
+    // What a server may not do: open channels to its client. russh's own answer would be yes.
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Handled {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel,
+        _host: &str,
+        _port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Handled {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel,
+        _path: &str,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Handled {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel,
+        _address: &str,
+        _port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Handled {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel,
+        _path: &str,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Handled {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Handled {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Handled {
+        refuse(reply).await
     }
 
     async fn data(&mut self, id: ChannelId, _: &[u8], _: &mut client::Session) -> Handled {

@@ -9,6 +9,7 @@ mod elastic;
 mod events;
 mod flush;
 mod greeting;
+mod refusals;
 mod server;
 mod session;
 mod settings;

@@ -63,7 +63,7 @@ impl Traffic {
 pub struct Session {
     pub(super) core: Arc<Core>,
     pub(super) handle: Arc<client::Handle<Handler>>,
-    pub(super) refusals: Arc<super::client::Refusals>,
+    pub(super) refusals: Arc<super::refusals::Refusals>,
     pub(super) info: Arc<Info>,
 }
 
@@ -196,7 +196,7 @@ async fn end(core: &Arc<Core>, handle: &client::Handle<Handler>) {
 async fn open(
     core: Arc<Core>,
     handle: Arc<client::Handle<Handler>>,
-    refusals: Arc<super::client::Refusals>,
+    refusals: Arc<super::refusals::Refusals>,
     target: Target,
 ) -> Result<Arc<Channel>> {
     let (host, port) = match &target {

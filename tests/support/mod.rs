@@ -208,12 +208,16 @@ impl Silent {
 
     /// Takes one connection; ready when it has ended.
     pub(crate) async fn serve_one(&self) {
+        // How it ends is not the question here.
+        let _ = self.take_one().await.await;
+    }
+
+    /// Takes one connection and begins to serve it.
+    pub(crate) async fn take_one(&self) -> server::RunningSession<impl server::Handler> {
         let (socket, _) = self.listener.accept().await.expect("a connection");
         let config = server::Config { keys: vec![self.key.clone()], ..<_>::default() };
         let handler = Unanswering { asked: Arc::clone(&self.asked), kept: Vec::new() };
-        let running = server::run_stream(Arc::new(config), socket, handler).await;
-        // How it ends is not the question here.
-        let _ = running.expect("a session").await;
+        server::run_stream(Arc::new(config), socket, handler).await.expect("a session")
     }
 }
 
