@@ -9,7 +9,7 @@
  * or out of range reject with a `TypeError` whose code is Node's (`ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`).
  */
 import type { EventEmitter } from 'node:events'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 // ---------------------------------------------------------------------------------------------- connect
@@ -241,6 +241,10 @@ export interface AlknetStream extends Duplex {
   readonly connecting: boolean
   /** Always false: a stream is open when you get it. */
   readonly pending: boolean
+  /** Always empty: no addresses were tried. Kept so that a stream passes for a `net.Socket` in TypeScript. */
+  readonly autoSelectFamilyAttemptedAddresses: string[]
+  /** `null`, unless a server that the stream was given to, such as `node:http`'s, has put itself here. */
+  readonly server: Server | null
   /** Which directions are open. */
   readonly readyState: 'open' | 'readOnly' | 'writeOnly' | 'closed'
   /** What {@link AlknetStream.setTimeout} was given, in ms. */
@@ -252,11 +256,15 @@ export interface AlknetStream extends Duplex {
   /** Kept for `net.Socket` users: the transport never delays small writes. */
   setNoDelay(noDelay?: boolean): this
   /** Kept for `net.Socket` users: the session has its own keepalive. */
-  setKeepAlive(enable?: boolean, initialDelay?: number): this
+  setKeepAlive(enable?: boolean | object, initialDelay?: number): this
   /** Ends the writable side, then destroys the stream once all is sent. */
   destroySoon(): void
   /** Destroys the stream; the peer sees a reset rather than an end. */
   resetAndDestroy(): this
+  /** Always 0. Kept for `net.Socket` users: the packets of one session carry many streams. */
+  getTypeOfService(): number
+  /** Does nothing, see {@link AlknetStream.getTypeOfService}. */
+  setTypeOfService(value: number): this
   /**
    * Kept for drivers that connect their socket themselves: emits `'connect'` and `'ready'`, whatever the arguments; a function
    * among them, the last, hears `'connect'`. The stream leads where it was opened to.

@@ -10,7 +10,7 @@ import {
 import { basename, join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import * as alknet from '../index.js'
-import { expectWell, makeApp, succeed } from './support/app.js'
+import { expectWell, installAlknet, makeApp, succeed } from './support/app.js'
 import { scratch } from './support/keys.js'
 import { builtAddon, packAll, root, startRegistry } from './support/registry.js'
 
@@ -49,8 +49,7 @@ beforeAll(async () => {
     packed.set(manifest.name, { files: files.sort(), manifest })
   }
   app = await makeApp('app')
-  const cache = join(scratch(), '.npm')
-  await succeed(app, 'npm', ['install', '@alkdev/alknet', '--registry', registry, '--cache', cache])
+  await installAlknet(app, registry)
 }, 60_000)
 
 describe('what is published', () => {

@@ -3,7 +3,7 @@
  *
  * It must not be a `net.Socket`: `tls.connect({ socket })` reaches for the handle of one, and wraps any other `Duplex`.
  */
-import { isIP } from 'node:net'
+import { isIP, type Server } from 'node:net'
 import { Duplex, finished } from 'node:stream'
 import type * as contract from '../index.js'
 import type { NativeInfo } from '../native/binding.js'
@@ -14,6 +14,8 @@ const HIGH_WATER_MARK = 65_536
 
 /** A `Duplex` that passes for a `net.Socket`. What moves bytes is left to the subclass. */
 export abstract class SocketShape extends Duplex implements contract.AlknetStream {
+  // On the prototype and to be written to: `node:http` does.
+  declare readonly server: Server | null
   readonly #source: { info(): NativeInfo }
   #known: NativeInfo | undefined
   readonly #idle = new IdleTimer()
@@ -89,6 +91,10 @@ export abstract class SocketShape extends Duplex implements contract.AlknetStrea
     return false
   }
 
+  get autoSelectFamilyAttemptedAddresses(): string[] {
+    return []
+  }
+
   get readyState(): 'open' | 'readOnly' | 'writeOnly' | 'closed' {
     if (this.readable) return this.writable ? 'open' : 'readOnly'
     return this.writable ? 'writeOnly' : 'closed'
@@ -112,7 +118,7 @@ export abstract class SocketShape extends Duplex implements contract.AlknetStrea
     return this
   }
 
-  setKeepAlive(_enable?: boolean, _initialDelay?: number): this {
+  setKeepAlive(_enable?: boolean | object, _initialDelay?: number): this {
     return this
   }
 
@@ -140,6 +146,14 @@ export abstract class SocketShape extends Duplex implements contract.AlknetStrea
     return this.destroy()
   }
 
+  getTypeOfService(): number {
+    return 0
+  }
+
+  setTypeOfService(_value: number): this {
+    return this
+  }
+
   protected countRead(bytes: number): void {
     this.#bytesRead += bytes
     this.#idle.touch()
@@ -154,6 +168,8 @@ export abstract class SocketShape extends Duplex implements contract.AlknetStrea
     this.#idle.stop()
   }
 }
+
+Object.defineProperty(SocketShape.prototype, 'server', { value: null, writable: true })
 
 // Node's own streams have it; other runtimes may not.
 if (!(Symbol.asyncDispose in Duplex.prototype)) {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { expectWell, makeApp, succeed } from '../support/app.js'
+import { expectWell, installAlknet, makeApp, succeed } from '../support/app.js'
 import { builtAddon, packAll, startRegistry } from '../support/registry.js'
 import { install } from '../support/tools.js'
 
@@ -28,15 +28,7 @@ async function works(app: string): Promise<void> {
 describe('installed into an empty folder by', () => {
   it('npm: this platform’s addon comes along and no other', async () => {
     const app = await makeApp('with-npm')
-    const cache = join(app, '.cache')
-    await succeed(app, 'npm', [
-      'install',
-      '@alkdev/alknet',
-      '--registry',
-      registry,
-      '--cache',
-      cache,
-    ])
+    await installAlknet(app, registry)
     expect(ours(app)).toEqual(['alknet', `alknet-${platform}`])
     await works(app)
   })

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, it } from 'vitest'
-import { expectWell, makeApp, succeed } from '../support/app.js'
+import { expectWell, installAlknet, makeApp } from '../support/app.js'
 import { packAll, startRegistry } from '../support/registry.js'
 import { install } from '../support/tools.js'
 
@@ -32,8 +32,7 @@ let app: string
 beforeAll(async () => {
   const registry = await startRegistry(await packAll())
   app = await makeApp('app')
-  const cache = join(app, '.cache')
-  await succeed(app, 'npm', ['install', '@alkdev/alknet', '--registry', registry, '--cache', cache])
+  await installAlknet(app, registry)
 })
 
 const runtimes = [

@@ -16,18 +16,26 @@ export interface Outcome {
   stderr: string
 }
 
-/** An empty folder of a user, with the key files of the README and the smoke programs in it. */
-export async function makeApp(name: string, manifest: object = {}): Promise<string> {
-  const app = join(scratch(), name)
-  mkdirSync(app)
+/**
+ * An empty folder of a user, with the key files of the README and the smoke programs in it. `parent` is where it is made: in a
+ * folder that has `node_modules`, programs of the app find these too.
+ */
+export async function makeApp(name: string, parent = scratch()): Promise<string> {
+  const app = join(parent, name)
+  mkdirSync(app, { recursive: true })
   const [host, client] = await Promise.all([hostKey(), clientKey()])
   cpSync(host.path, join(app, 'host_key'))
   cpSync(client.path, join(app, 'client_key'))
   cpSync(client.publicPath, join(app, 'authorized_keys'))
   cpSync(smoke, app, { recursive: true })
-  const full = { name, version: '1.0.0', private: true, ...manifest }
-  writeFileSync(join(app, 'package.json'), JSON.stringify(full))
+  writeFileSync(join(app, 'package.json'), JSON.stringify({ name: 'app', private: true }))
   return app
+}
+
+/** Installs the package from `registry` into `app`, and asks no other registry. */
+export async function installAlknet(app: string, registry: string): Promise<void> {
+  const options = ['--registry', registry, '--cache', join(app, '.cache')]
+  await succeed(app, 'npm', ['install', '@alkdev/alknet', ...options])
 }
 
 /** Runs a command in `cwd` to its end, with nothing of the checkout's in its environment. */
