@@ -45,10 +45,23 @@ export interface AlknetConnectOptions {
    */
   target?: string
   /**
-   * The host keys to accept: `SHA256:…` fingerprints or public keys (`ssh-ed25519 AAAA…`), one or many. Without it no
-   * server is trusted: `connect()` rejects with `ERR_ALKNET_HOST_KEY_UNKNOWN`, whose `fingerprint` says what the server showed.
+   * The host keys to accept: `SHA256:…` fingerprints or public keys (`ssh-ed25519 AAAA…`), one or many. When there are any, from
+   * here or from a connection string, they alone decide. Without them `knownHosts` does.
    */
   hostKeys?: string | Uint8Array | readonly (string | Uint8Array)[]
+  /**
+   * `known_hosts` files of OpenSSH to look the server up in: paths, or contents in Buffers. The name looked for is that in `server`
+   * (`host`, or `[host]:port` when the port is not 22), never an address it resolves to. Default: `~/.ssh/known_hosts` and
+   * `/etc/ssh/ssh_known_hosts`, so that what `ssh` knows is known here. A file that is not there is empty. Beside `hostKeys`
+   * it is only asked what it marks as `@revoked`.
+   */
+  knownHosts?: KeySource | readonly KeySource[]
+  /**
+   * What becomes of a server of which `knownHosts` has no key. `'strict'` (default): `ERR_ALKNET_HOST_KEY_UNKNOWN`. `'first-use'`:
+   * it is accepted and written to the first file of `knownHosts`, hashed, before anything of the log-in is sent; when it cannot be
+   * written, the attempt fails. Another key than the known one is refused by either.
+   */
+  trust?: 'strict' | 'first-use'
   /** Limit for the whole of connect: name, TCP, SSH, log-in and channel. Default 20 000. */
   connectTimeout?: number
   /**
@@ -68,8 +81,8 @@ export interface AlknetConnectOptions {
  * Opens one SSH session with one stream on it. The session ends when the stream does.
  *
  * Rejects with (among others) `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, `ERR_ALKNET_HOST_KEY_UNKNOWN`,
- * `ERR_ALKNET_HOST_KEY_CHANGED`, `ERR_ALKNET_AUTH_REJECTED`, `ERR_ALKNET_CHANNEL_REJECTED`,
- * `ERR_ALKNET_HANDSHAKE_TIMEOUT`, `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`.
+ * `ERR_ALKNET_HOST_KEY_CHANGED`, `ERR_ALKNET_HOST_KEY_REVOKED`, `ERR_ALKNET_AUTH_REJECTED`,
+ * `ERR_ALKNET_CHANNEL_REJECTED`, `ERR_ALKNET_HANDSHAKE_TIMEOUT`, `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`.
  */
 export function connect(options: AlknetConnectOptions): Promise<AlknetStream>
 /** The same from a connection string (`AlknetServer.connectionString`), which carries server and host key. */
@@ -373,6 +386,7 @@ export type AlknetErrorCode =
   | 'ERR_ALKNET_AUTH_REJECTED'
   | 'ERR_ALKNET_HOST_KEY_UNKNOWN'
   | 'ERR_ALKNET_HOST_KEY_CHANGED'
+  | 'ERR_ALKNET_HOST_KEY_REVOKED'
   | 'ERR_ALKNET_HANDSHAKE_TIMEOUT'
   | 'ERR_ALKNET_CHANNEL_REJECTED'
   | 'ERR_ALKNET_SESSION_CLOSED'

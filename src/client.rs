@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::auth::{HostKeys, KeySource, load_private};
+use crate::auth::{HostKeys, KeySource, Trust, load_private};
 use crate::dial::Direct;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
@@ -29,8 +29,13 @@ pub struct ConnectOptions {
     pub identity: Option<KeySource>,
     /// The user name. Default `alknet`.
     pub user: String,
-    /// Expected host keys, `SHA256:…` or `ssh-ed25519 AAAA…`. Empty: no server is accepted.
+    /// Expected host keys, `SHA256:…` or `ssh-ed25519 AAAA…`. When there are any, they alone decide.
     pub host_keys: Vec<String>,
+    /// `known_hosts` files to look the server up in, under the name in `server`. Default: `~/.ssh/known_hosts` and
+    /// `/etc/ssh/ssh_known_hosts` (and `known_hosts2`), as ssh; with `host_keys`: none, and if given, only for `@revoked`.
+    pub known_hosts: Option<Vec<KeySource>>,
+    /// Whether a server that is not in `known_hosts` is refused (default) or written to the first file.
+    pub trust: Trust,
     /// Limit for everything up to the log-in, and for `connect()` the channel. Default 20 s.
     pub timeout: Duration,
     /// When silence means that the peer is gone.
@@ -46,6 +51,8 @@ impl Default for ConnectOptions {
             identity: None,
             user: "alknet".into(),
             host_keys: Vec::new(),
+            known_hosts: None,
+            trust: Trust::default(),
             timeout: Duration::from_secs(20),
             keepalive: Keepalive::default(),
             window: DEFAULT_WINDOW,
@@ -98,7 +105,12 @@ impl ConnectOptions {
             server: server.to_string(),
             user: self.user.clone(),
             key: load_private(identity)?,
-            host_keys: HostKeys::parse(&self.host_keys)?,
+            host_keys: HostKeys::new(
+                &self.host_keys,
+                self.known_hosts.as_deref(),
+                self.trust,
+                &server,
+            )?,
             keepalive: self.keepalive,
             window: self.window,
         };
@@ -117,10 +129,11 @@ struct Attempt {
 impl Attempt {
     /// Makes one attempt: a new transport, a new SSH session. Dropping the future ends it.
     async fn run(self) -> Result<Session> {
-        let Self { server, login, timeout } = self;
+        let Self { server, mut login, timeout } = self;
         let scope = Scope::new();
         let phase = Mutex::new(Phase::Tcp);
         let attempt = async {
+            login.host_keys.load().await?;
             let link = Direct.dial(&server).await?;
             ssh::handshake(link, login, &scope, &phase).await
         };
@@ -128,17 +141,16 @@ impl Attempt {
     }
 
     /// Accepts from now on no other host key than this one.
-    fn demand(&mut self, fingerprint: &str) -> Result<()> {
-        self.login.host_keys = HostKeys::parse(&[fingerprint.to_owned()])?;
-        Ok(())
+    fn demand(&mut self, fingerprint: &str) {
+        self.login.host_keys.demand(fingerprint);
     }
 }
 
 /// Opens a session. Dropping the future ends the attempt.
 ///
 /// # Errors
-/// `ERR_ALKNET_CONFIG`, `_KEY_INVALID`, `_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_AUTH_REJECTED`, `_HANDSHAKE_TIMEOUT`,
-/// `_PROTOCOL`; `ENOTFOUND`, `ECONNREFUSED`, `ETIMEDOUT` and other system codes.
+/// `ERR_ALKNET_CONFIG`, `_KEY_INVALID`, `_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_HOST_KEY_REVOKED`,
+/// `_AUTH_REJECTED`, `_HANDSHAKE_TIMEOUT`, `_PROTOCOL`; `ENOTFOUND`, `ECONNREFUSED`, `ETIMEDOUT` and other system codes.
 pub async fn open_session(options: &ConnectOptions) -> Result<Session> {
     options.attempt()?.run().await
 }

@@ -16,10 +16,12 @@ pub enum Code {
     KeyInvalid,
     /// The server did not accept the key for this user.
     AuthRejected,
-    /// No host key was given to compare the server's with.
+    /// No host key was given or is known to compare the server's with.
     HostKeyUnknown,
-    /// The server's host key is not one of those given.
+    /// The server's host key is not one of those given or known.
     HostKeyChanged,
+    /// The server's host key is marked as revoked.
+    HostKeyRevoked,
     /// The peer did not get through a phase of the handshake in time.
     HandshakeTimeout,
     /// The peer refused to open the channel.
@@ -47,6 +49,7 @@ impl Code {
             Self::AuthRejected => "ERR_ALKNET_AUTH_REJECTED",
             Self::HostKeyUnknown => "ERR_ALKNET_HOST_KEY_UNKNOWN",
             Self::HostKeyChanged => "ERR_ALKNET_HOST_KEY_CHANGED",
+            Self::HostKeyRevoked => "ERR_ALKNET_HOST_KEY_REVOKED",
             Self::HandshakeTimeout => "ERR_ALKNET_HANDSHAKE_TIMEOUT",
             Self::ChannelRejected => "ERR_ALKNET_CHANNEL_REJECTED",
             Self::SessionClosed => "ERR_ALKNET_SESSION_CLOSED",
@@ -56,6 +59,13 @@ impl Code {
             Self::FrameInvalid => "ERR_ALKNET_FRAME_INVALID",
             Self::System(name) => name,
         }
+    }
+
+    /// Whether a further attempt to connect would give the same answer.
+    pub(crate) fn is_permanent(self) -> bool {
+        let host_key =
+            matches!(self, Self::HostKeyUnknown | Self::HostKeyChanged | Self::HostKeyRevoked);
+        host_key || matches!(self, Self::Config | Self::KeyInvalid)
     }
 }
 
@@ -297,6 +307,11 @@ pub(crate) fn posix_name(error: &io::Error) -> &'static str {
         K::NetworkUnreachable => "ENETUNREACH",
         K::NetworkDown => "ENETDOWN",
         K::IsADirectory => "EISDIR",
+        K::NotADirectory => "ENOTDIR",
+        K::StorageFull => "ENOSPC",
+        K::QuotaExceeded => "EDQUOT",
+        K::FileTooLarge => "EFBIG",
+        K::ReadOnlyFilesystem => "EROFS",
         K::InvalidInput => "EINVAL",
         K::OutOfMemory => "ENOMEM",
         _ if matches!(error.raw_os_error(), Some(23 | 24)) => "EMFILE",

@@ -20,7 +20,7 @@ mod ssh;
 mod target;
 mod transport;
 
-pub use auth::KeySource;
+pub use auth::{KeySource, Trust};
 pub use client::{
     ChannelManager, ConnectOptions, Metrics, Reconnect, Standing, connect, open_session,
 };

@@ -7,6 +7,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
+use crate::error::{Code, Error, Result};
+
 /// Spawns tasks on one runtime, tells them to end, and waits until they have.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
@@ -64,4 +66,16 @@ impl Scope {
         self.tasks.close();
         let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
     }
+}
+
+/// Runs work that blocks, such as reading files, where it holds no task up. Once begun it comes to its end, wanted or not.
+///
+/// # Errors
+/// `ERR_ALKNET_SESSION_CLOSED` when the runtime is being shut down.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::new(Code::SessionClosed, "the runtime is shutting down"))
 }

@@ -14,6 +14,7 @@ import type {
   NativeConnectOptions,
   NativeReconnect,
   NativeServeOptions,
+  NativeSource,
 } from '../native/binding.js'
 import { AlknetError, invalidType, invalidValue } from './errors.js'
 
@@ -39,6 +40,8 @@ export function connectOptions(
     user: text('options.user', options.user),
     target: text('options.target', options.target),
     hostKeys: hostKeys(options.hostKeys),
+    knownHosts: knownHosts(options.knownHosts),
+    trust: trust(options.trust),
     connectTimeout: integer('options.connectTimeout', options.connectTimeout, 1, LONGEST),
     ...keepalive(options.keepalive),
     window: window(options.window),
@@ -202,6 +205,26 @@ function hostKeyLines(name: string, entry: string | Uint8Array): string[] {
   const found = lines.filter((line) => line !== '' && !line.startsWith('#'))
   if (found.length === 0) throw invalidValue(name, 'fingerprints or public keys, but one is empty')
   return found
+}
+
+function knownHosts(value: AlknetConnectOptions['knownHosts']): NativeSource[] | undefined {
+  if (value === undefined) return undefined
+  const name = 'options.knownHosts'
+  const list: readonly KeySource[] =
+    typeof value === 'string' || types.isUint8Array(value) ? [value] : value
+  if (!Array.isArray(list)) throw invalidType(name, 'a path, a Buffer or an array of them', value)
+  return list.map((entry) => {
+    if (entry === undefined) throw invalidType(name, 'made of paths and Buffers', entry)
+    // A missing file is an empty one, so contents taken for a path would go unnoticed.
+    const isContents = typeof entry === 'string' && /[\r\n]|\sAAAA/.test(entry)
+    if (isContents) throw invalidValue(name, 'a path when it is a string, and contents in a Buffer')
+    return defined<NativeSource>({ path: undefined, contents: undefined, ...source(name, entry) })
+  })
+}
+
+function trust(value: AlknetConnectOptions['trust']): string | undefined {
+  if (value === undefined || value === 'strict' || value === 'first-use') return value
+  throw invalidValue('options.trust', "'strict' or 'first-use'")
 }
 
 function isPrivateKey(text: string): boolean {

@@ -16,10 +16,19 @@ pub struct NativeConnectOptions {
     pub user: Option<String>,
     pub target: Option<String>,
     pub host_keys: Option<Vec<String>>,
+    pub known_hosts: Option<Vec<NativeSource>>,
+    pub trust: Option<String>,
     pub connect_timeout: Option<u32>,
     pub keepalive_interval: Option<u32>,
     pub keepalive_count: Option<u32>,
     pub window: Option<u32>,
+}
+
+/// A file's path, or its contents.
+#[napi(object)]
+pub struct NativeSource {
+    pub path: Option<String>,
+    pub contents: Option<Uint8Array>,
 }
 
 #[napi(object)]
@@ -52,6 +61,10 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             identity: source(options.identity_path, options.identity.as_ref()),
             user: options.user.unwrap_or(default.user),
             host_keys: options.host_keys.unwrap_or_default(),
+            known_hosts: options.known_hosts.map(|list| {
+                list.into_iter().filter_map(|s| source(s.path, s.contents.as_ref())).collect()
+            }),
+            trust: options.trust.map_or(Ok(default.trust), |text| text.parse())?,
             timeout: millis(options.connect_timeout, default.timeout),
             keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
             window: options.window.unwrap_or(default.window),

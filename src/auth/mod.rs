@@ -4,9 +4,11 @@ mod authorized_keys;
 mod gate;
 mod host_key;
 mod key;
+mod known_hosts;
 
 pub(crate) use authorized_keys::AuthorizedKeys;
 pub(crate) use gate::Gate;
 pub(crate) use host_key::HostKeys;
+pub use host_key::Trust;
 pub use key::KeySource;
 pub(crate) use key::{HostKey, fingerprint, load_private};

@@ -306,7 +306,7 @@ impl Shared {
             tokio::time::sleep(backoff.pause(fastrand::f64())).await;
             match self.connect().await {
                 Ok(session) => return Ok(session),
-                Err(error) if is_permanent(error.code()) => return Err(error),
+                Err(error) if error.code().is_permanent() => return Err(error),
                 Err(error) => {
                     tracing::info!(attempt = backoff.attempts(), %error, "no session yet");
                     self.failed_attempts.fetch_add(1, Ordering::Relaxed);
@@ -322,7 +322,7 @@ impl Shared {
     async fn connect(&self) -> Result<Session> {
         let attempt = self.attempt.lock().clone();
         let session = attempt.run().await?;
-        self.attempt.lock().demand(&session.info().host_key_fingerprint)?;
+        self.attempt.lock().demand(&session.info().host_key_fingerprint);
         Ok(session)
     }
 
@@ -378,11 +378,6 @@ impl Shared {
             observer.notify(if last { Events::CLOSED } else { Events::READABLE });
         }
     }
-}
-
-/// Whether asking again would give the same answer.
-fn is_permanent(code: Code) -> bool {
-    matches!(code, Code::Config | Code::KeyInvalid | Code::HostKeyUnknown | Code::HostKeyChanged)
 }
 
 fn closed() -> Error {

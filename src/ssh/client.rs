@@ -44,7 +44,7 @@ impl Drop for Undo {
 /// Runs the handshake on a connected transport. Dropping the future ends the connection. `phase` follows what is going on.
 ///
 /// # Errors
-/// `ERR_ALKNET_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_AUTH_REJECTED`, `_PROTOCOL`, `_SESSION_CLOSED`.
+/// `ERR_ALKNET_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_HOST_KEY_REVOKED`, `_AUTH_REJECTED`, `_PROTOCOL`, `_SESSION_CLOSED`.
 pub(crate) async fn handshake(
     transport: Connected,
     login: Login,
@@ -56,6 +56,7 @@ pub(crate) async fn handshake(
     let core = Core::new(scope.clone(), Arc::clone(&link), login.window);
     let refusals = Arc::new(Refusals::default());
     let host_key = Arc::new(OnceLock::new());
+    let host_key_types = login.host_keys.algorithms();
     let handler = Handler {
         core: EndGuard(Arc::clone(&core)),
         server: login.server.clone(),
@@ -63,7 +64,7 @@ pub(crate) async fn handshake(
         host_key: Arc::clone(&host_key),
         refusals: Arc::clone(&refusals),
     };
-    let config = settings::client(login.window, login.keepalive);
+    let config = settings::client(login.window, login.keepalive, &host_key_types);
     *phase.lock() = Phase::Kex;
     let io = Elastic::new(transport.io, Arc::clone(&link));
     let mut handle = client::connect_stream(config, io, handler)
@@ -177,7 +178,7 @@ impl client::Handler for Handler {
     ) -> Result<bool, russh::Error> {
         let verdict = match shown {
             PublicKeyOrCertificate::PublicKey { key, .. } => {
-                self.host_keys.check(&self.server, key)
+                self.host_keys.check(&self.server, key).await
             }
             PublicKeyOrCertificate::Certificate(_) => Err(Error::new(
                 Code::Protocol,
@@ -187,7 +188,7 @@ impl client::Handler for Handler {
         };
         match verdict {
             Ok(fingerprint) => {
-                // The key may not change on a later key exchange either: `host_keys` decides again, by the same list.
+                // Asked once: later key exchanges are part of the session that this one protects.
                 let _ = self.host_key.set(fingerprint);
                 Ok(true)
             }

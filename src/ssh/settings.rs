@@ -55,14 +55,28 @@ impl Keepalive {
     }
 }
 
-pub(super) fn client(window: u32, keepalive: Keepalive) -> Arc<client::Config> {
+/// `host_keys` are the types of host key that are known of the server: they are asked for first.
+pub(super) fn client(
+    window: u32,
+    keepalive: Keepalive,
+    host_keys: &[Algorithm],
+) -> Arc<client::Config> {
+    let mut preferred = preferred();
+    let is_known = |offered: &Algorithm| {
+        host_keys.iter().any(|known| match offered {
+            // The hash is a matter of the signature: the key is the same.
+            Algorithm::Rsa { .. } => matches!(known, Algorithm::Rsa { .. }),
+            _ => known == offered,
+        })
+    };
+    preferred.key.to_mut().sort_by_key(|offered| !is_known(offered));
     Arc::new(client::Config {
         client_id: SshId::Standard(Cow::Borrowed(IDENT)),
         limits: Limits::default(),
         window_size: window.saturating_mul(2),
         maximum_packet_size: PACKET,
         channel_buffer_size: QUEUE,
-        preferred: preferred(),
+        preferred,
         inactivity_timeout: keepalive.inactivity(),
         keepalive_interval: keepalive.interval(),
         keepalive_max: keepalive.count as usize,
