@@ -1,6 +1,9 @@
 //! Composition, client side: options → key, dial, handshake, channel.
 
+mod forward;
 mod manager;
+mod route;
+mod standing;
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,7 +18,10 @@ use crate::scope::Scope;
 use crate::ssh::{self, DEFAULT_WINDOW, Keepalive, Login, Session, Stream, WINDOW};
 use crate::target::{HostPort, Target};
 
-pub use manager::{ChannelManager, Metrics, Reconnect, Standing};
+pub use forward::{ForwardOptions, LocalForwarder};
+pub use manager::ChannelManager;
+pub use route::Route;
+pub use standing::{Metrics, Reconnect, Standing};
 
 /// The default port of a server address (RFC 4253 §4.1).
 const SSH_PORT: u16 = 22;

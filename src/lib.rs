@@ -9,9 +9,11 @@
 mod auth;
 mod backoff;
 mod client;
+mod config;
 mod dial;
 mod error;
 pub mod event;
+mod forward;
 mod io;
 mod listen;
 mod scope;
@@ -22,9 +24,12 @@ mod transport;
 
 pub use auth::{KeySource, Trust};
 pub use client::{
-    ChannelManager, ConnectOptions, Metrics, Reconnect, Standing, connect, open_session,
+    ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Reconnect, Route,
+    Standing, connect, open_session,
 };
+pub use config::{Bind, PortForwardSpec};
 pub use error::{Code, Error, Phase, Refusal, Result};
+pub use forward::ForwardMetrics;
 pub use server::{Limits, ServeOptions, Server, serve};
 pub use ssh::{Events, Info, Keepalive, Observer, Read, Session, Stream};
 pub use target::{CONTROL, HostPort, Target};

@@ -1,6 +1,7 @@
 //! Flow control between two ends, over loopback TCP: who is held up by whom, and who never is.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this is a test")]
 
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

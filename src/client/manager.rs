@@ -2,6 +2,7 @@
 //!
 //! One task supervises; everybody else looks at a `watch`. Streams belong to the session they were opened on and end with it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Attempt, ConnectOptions};
+use super::{Attempt, ConnectOptions, Metrics, Reconnect, Standing};
 use crate::backoff::Backoff;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
@@ -23,64 +24,6 @@ const SUCCESS: Duration = Duration::from_secs(5);
 /// How long `close` waits for the supervisor, beyond what the session's own close takes.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a supervised session comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reconnect {
-    /// Whether it does. Default true.
-    pub enabled: bool,
-    /// Whether a failed first attempt is repeated as well. Default false: [`ChannelManager::new`] fails with its reason.
-    pub from_the_start: bool,
-    /// The longest pause between attempts; pauses are 1, 2, 4, 8, 16, 30 s, each ± 20 %. Default 30 s.
-    pub longest_pause: Duration,
-    /// How long a request for a stream waits for a session. Default 10 s.
-    pub wait: Duration,
-}
-
-impl Default for Reconnect {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            from_the_start: false,
-            longest_pause: Duration::from_secs(30),
-            wait: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Where a supervised session stands.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Standing {
-    /// There is no session; attempts are made. Carries why the last one ended or failed.
-    Down(Option<Error>),
-    /// There is a session.
-    Up(Arc<Session>),
-    /// It is over for good: closed, or stopped by what no further attempt would mend.
-    Closed(Option<Error>),
-}
-
-/// Counters of a supervised session, since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Whether there is a session now.
-    pub up: bool,
-    /// Sessions established.
-    pub sessions: u64,
-    /// Attempts that failed.
-    pub failed_attempts: u64,
-    /// Streams that are open now.
-    pub open_streams: usize,
-    /// Streams opened.
-    pub opened: u64,
-    /// Requests for streams that failed.
-    pub refused: u64,
-    /// Bytes received on streams.
-    pub bytes_received: u64,
-    /// Bytes sent on streams.
-    pub bytes_sent: u64,
-}
-
 /// A supervised SSH session, to one server, by one key. Dropping it ends it.
 ///
 /// The first attempt is made at once, and so is the first after a loss; further ones after 1, 2, 4, 8, 16 and then always 30 s,
@@ -90,7 +33,7 @@ pub struct ChannelManager {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     attempt: Mutex<Attempt>,
     reconnect: Reconnect,
     scope: Scope,
@@ -147,10 +90,7 @@ impl ChannelManager {
     /// Those of [`Session::open`]; `ERR_ALKNET_RECONNECTING` when no session came in time; `ERR_ALKNET_SESSION_CLOSED`, or what
     /// stopped the supervision, when there will be none.
     pub async fn open(&self, target: &Target, limit: Duration) -> Result<Stream> {
-        let opened = self.shared.open(target, limit).await;
-        let counter = if opened.is_ok() { &self.shared.opened } else { &self.shared.refused };
-        counter.fetch_add(1, Ordering::Relaxed);
-        opened
+        self.shared.open(target, None, limit).await
     }
 
     /// Opens a stream to a TCP port as the server sees it. See [`ChannelManager::open`].
@@ -240,6 +180,10 @@ impl ChannelManager {
         });
     }
 
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     async fn first_session(&self) -> Result<()> {
         let mut watch = self.watch();
         loop {
@@ -326,13 +270,30 @@ impl Shared {
         Ok(session)
     }
 
-    async fn open(&self, target: &Target, limit: Duration) -> Result<Stream> {
+    pub(super) async fn open(
+        &self,
+        target: &Target,
+        origin: Option<SocketAddr>,
+        limit: Duration,
+    ) -> Result<Stream> {
+        let opened = self.open_on_some(target, origin, limit).await;
+        let counter = if opened.is_ok() { &self.opened } else { &self.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        opened
+    }
+
+    async fn open_on_some(
+        &self,
+        target: &Target,
+        origin: Option<SocketAddr>,
+        limit: Duration,
+    ) -> Result<Stream> {
         let deadline = Instant::now() + limit;
         loop {
             let session =
                 self.session_by(deadline.min(Instant::now() + self.reconnect.wait)).await?;
             let left = deadline.saturating_duration_since(Instant::now());
-            match session.open(target, left).await {
+            match session.opener().open(target, origin, left).await {
                 // Lost under the request, before any byte of the stream was sent: the next session can have it.
                 Err(_) if session.is_over() && self.reconnect.enabled => {}
                 done => return done,

@@ -4,14 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use socket2::{SockRef, TcpKeepalive};
+use futures_util::{FutureExt, StreamExt};
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
 
+use super::{Dialer, prepare};
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::{Connected, Ends};
-use crate::target::HostPort;
+use crate::target::{HostPort, Target};
 
 /// Head start of each address over the next (RFC 8305 §5, "Connection Attempt Delay").
 const STAGGER: Duration = Duration::from_millis(250);
@@ -36,6 +39,51 @@ impl Direct {
             transport: "tcp",
         };
         Ok(Connected { io: Box::new(socket), ends })
+    }
+}
+
+impl Dialer for Direct {
+    fn dial<'a>(
+        &'a self,
+        target: &'a Target,
+        _origin: Option<SocketAddr>,
+    ) -> BoxFuture<'a, Result<Connected>> {
+        async move {
+            match target {
+                Target::Tcp(at) => self.dial(at).await,
+                Target::Unix(path) => unix(path).await,
+                Target::Udp(_) | Target::Reserved(_) => Err(unreachable_by_nature(target)),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// What names no place on a network.
+fn unreachable_by_nature(target: &Target) -> Error {
+    Error::config(format!("target {target}: cannot be dialled from here"))
+}
+
+#[cfg(unix)]
+async fn unix(path: &str) -> Result<Connected> {
+    let socket = UnixStream::connect(socket_name(path))
+        .await
+        .map_err(|e| Error::system("connect", path, e).at(Phase::Tcp))?;
+    let ends = Ends { remote: None, local: None, transport: "unix" };
+    Ok(Connected { io: Box::new(socket), ends })
+}
+
+#[cfg(not(unix))]
+async fn unix(path: &str) -> Result<Connected> {
+    Err(Error::config(format!("target {path}: this system has no Unix sockets")))
+}
+
+/// `@name` is Linux's abstract socket of that name, whose address begins with a zero byte.
+#[cfg(unix)]
+fn socket_name(path: &str) -> std::path::PathBuf {
+    match path.strip_prefix('@') {
+        Some(name) => format!("\0{name}").into(),
+        None => path.into(),
     }
 }
 
@@ -94,19 +142,4 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 #[expect(clippy::disallowed_methods, reason = "the one place that dials TCP")]
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::connect(address).await
-}
-
-/// What every TCP socket of ours gets, dialled or accepted: no Nagle, and dead peers noticed by the kernel within a minute.
-pub(crate) fn prepare(socket: &TcpStream) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let socket = SockRef::from(socket);
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(10));
-    #[cfg(not(windows))]
-    let keepalive = keepalive.with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(60)))?;
-    Ok(())
 }

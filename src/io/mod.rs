@@ -1,17 +1,76 @@
 //! Byte streams and byte queues. Knows tokio and nothing of alknet.
 
 mod queue;
+mod relay;
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 pub(crate) use queue::ByteQueue;
+pub(crate) use relay::{Carried, relay};
 
 /// What every transport turns an address into: bytes both ways, half-close by `shutdown`, abort by drop.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+///
+/// The methods are for the relay; streams that hold their bytes in pieces hand these over instead of copying them.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Reads into `queue`, about `max` bytes at most, through `space`, which is kept for the next read. 0 is the end.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut ByteQueue,
+        space: &mut BytesMut,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        fill_through(self, cx, queue, space, max)
+    }
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+    /// Writes from the front of `queue`.
+    fn poll_give(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut ByteQueue,
+    ) -> Poll<io::Result<usize>> {
+        poll_write_buf(Pin::new(self), cx, queue)
+    }
+
+    /// After the end of its bytes: ready when nothing written can reach the peer any more.
+    fn poll_closed(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// Makes the drop to come a reset rather than an end.
+    fn abort(&mut self) {}
+}
+
+/// Least room worth a read, and what is made when there is less: two full SSH packets of ours, still below what an allocator asks the
+/// system for each time.
+const SPACE: (usize, usize) = (16 * 1024, 120 * 1024);
+
+fn fill_through<S: AsyncRead + Unpin + ?Sized>(
+    from: &mut S,
+    cx: &mut Context<'_>,
+    queue: &mut ByteQueue,
+    space: &mut BytesMut,
+    _max: usize,
+) -> Poll<io::Result<usize>> {
+    if space.capacity() - space.len() < SPACE.0 {
+        space.reserve(SPACE.1);
+    }
+    let read = poll_read_buf(Pin::new(from), cx, space);
+    if let Poll::Ready(Ok(1..)) = read {
+        queue.push(space.split().freeze());
+    }
+    read
+}
+
+#[cfg(test)]
+impl Io for tokio::io::DuplexStream {}
 
 /// An erased [`Io`]; one virtual call per poll.
 pub(crate) type BoxIo = Box<dyn Io>;
@@ -29,6 +88,6 @@ pub(crate) struct Ends {
     pub(crate) remote: Option<SocketAddr>,
     /// This end.
     pub(crate) local: Option<SocketAddr>,
-    /// The transport's name: `tcp`.
+    /// The transport's name: `tcp`, `unix`.
     pub(crate) transport: &'static str,
 }

@@ -1,8 +1,9 @@
 //! A queue of bytes whose memory follows its length, however small the pieces were that came in.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Pieces below this are joined: a queue of single bytes must not cost forty bytes each.
 const JOIN_BELOW: usize = 4 * 1024;
@@ -74,6 +75,18 @@ impl ByteQueue {
         Some(piece)
     }
 
+    /// Moves the oldest pieces, at most `max` bytes, to the end of `other`. Returns how many bytes those were.
+    pub(crate) fn move_to(&mut self, other: &mut Self, max: usize) -> usize {
+        let mut moved = 0;
+        while moved < max
+            && let Some(piece) = self.pop(max - moved)
+        {
+            moved += piece.len();
+            other.push(piece);
+        }
+        moved
+    }
+
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
@@ -90,6 +103,33 @@ impl ByteQueue {
         self.tail = BytesMut::new();
         if self.blocks.capacity() > 16 {
             self.blocks = VecDeque::new();
+        }
+    }
+}
+
+/// For vectored writes straight out of the queue.
+impl Buf for ByteQueue {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.blocks.front().map_or(&self.tail[..], |block| &block[..])
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
+        let pieces = self.blocks.iter().map(|block| &block[..]).chain(tail);
+        slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.len, "the queue is shorter than that");
+        let mut left = count;
+        while left > 0
+            && let Some(piece) = self.pop(left)
+        {
+            left -= piece.len();
         }
     }
 }
@@ -123,6 +163,29 @@ mod tests {
             assert_eq!(queue.len(), bytes.len());
             assert_eq!(drain(&mut queue, max), bytes, "step {step}, max {max}");
             assert!(queue.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_written_from_the_queue_is_what_came_in() {
+        let bytes: Vec<u8> = (0..200_000_u32).map(|i| (i * 11 + i / 253) as u8).collect();
+        for step in [7, 999, 61_440, 70_000] {
+            let (mut queue, mut other) = (ByteQueue::default(), ByteQueue::default());
+            bytes.chunks(10_007).for_each(|piece| queue.push_slice(piece));
+            assert_eq!(queue.move_to(&mut other, 150_001), 150_001);
+            assert_eq!(queue.move_to(&mut other, usize::MAX), 49_999);
+            let mut written = Vec::new();
+            while other.has_remaining() {
+                let mut slices = [IoSlice::new(&[]); 4];
+                let count = other.chunks_vectored(&mut slices);
+                assert_eq!(&*slices[0], other.chunk());
+                let bytes = slices[..count].iter().flat_map(|slice| slice.iter().copied());
+                let before = written.len();
+                written.extend(bytes.take(step));
+                let n = written.len() - before;
+                other.advance(n);
+            }
+            assert_eq!(written, bytes, "step {step}");
         }
     }
 

@@ -11,11 +11,12 @@ use crate::scope::Scope;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Takes arrivals, each handled in a task of its own that ends itself when the scope is cancelled.
-pub(crate) async fn serve<F>(
-    mut listener: Box<dyn Listener>,
+pub(crate) async fn serve<T, F>(
+    mut listener: Box<dyn Listener<T>>,
     scope: Scope,
-    handle: impl Fn(Incoming) -> F,
+    handle: impl Fn(Incoming<T>) -> F,
 ) where
+    T: 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut pause = PAUSE.0;

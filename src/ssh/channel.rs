@@ -5,17 +5,16 @@
 //! [`State::granted`] bytes, and gets more as the consumer reads. A lock guards the state; nothing awaits under it.
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use parking_lot::Mutex;
 use russh::{ChannelId, ChannelMsg, ChannelReadHalf};
 use tokio::sync::Notify;
 
 use super::core::Core;
-use super::events::{Events, Observer, Read};
+use super::events::Events;
 use super::flush::{Writer, flush};
 use super::session::Session;
-use super::state::{State, broken, next_message, reset, wake_reader};
+use super::state::{State, next_message, wake_reader};
 use crate::error::Error;
 
 /// Extended data type of a credit: 8 bytes, big-endian, the absolute number of bytes the peer may send (private use, RFC 4254 §5.2).
@@ -159,127 +158,6 @@ impl Channel {
         (state.recv.len(), state.consumed)
     }
 
-    // ------------------------------------------------------------------ from the consumer, any thread
-
-    pub(super) fn own(&self, session: Session) {
-        let mut state = self.state.lock();
-        // The channel may be over before it is owned; then dropping the session ends it.
-        if !state.over {
-            state.owned = Some(session);
-        }
-    }
-
-    /// Sets who is told. An end that has come already is told at once: nobody else would.
-    pub(super) fn observe(&self, observer: Arc<dyn Observer>) {
-        let mut state = self.state.lock();
-        state.observer = Some(Arc::clone(&observer));
-        let over = state.closed_told;
-        drop(state);
-        if over {
-            observer.notify(Events::CLOSED);
-        }
-    }
-
-    /// Takes what is there, at most `max` bytes. `waker` is kept when there is nothing.
-    pub(super) fn read(self: &Arc<Self>, max: usize, waker: Option<&Waker>) -> Read {
-        let mut state = self.state.lock();
-        if let Some(bytes) = state.recv.pop(max) {
-            state.consumed += bytes.len() as u64;
-            self.core.buffered(-(bytes.len() as isize));
-            self.kick(&mut state);
-            return Read::Data(bytes);
-        }
-        if state.recv_eof || (state.remote_closed && !self.core.peer_is_alknet()) {
-            return Read::Eof;
-        }
-        if let Some(error) = self.why_dead(&state) {
-            return Read::Failed(error);
-        }
-        state.read_armed = true;
-        state.read_waker = waker.cloned();
-        Read::Pending
-    }
-
-    /// Accepts a copy of what fits. Fewer bytes than offered means that [`Events::WRITABLE`] will be told, or `waker` woken.
-    pub(super) fn write(
-        self: &Arc<Self>,
-        bytes: &[u8],
-        waker: Option<&Waker>,
-    ) -> Result<usize, Error> {
-        let mut state = self.state.lock();
-        if let Some(error) = self.why_dead(&state) {
-            return Err(error);
-        }
-        if state.fin {
-            return Err(broken("write after end"));
-        }
-        let n = bytes.len().min(SEND_HIGH_WATER.saturating_sub(state.send.len()));
-        state.send.push_slice(&bytes[..n]);
-        if n < bytes.len() {
-            state.write_armed = true;
-            state.write_waker = waker.cloned();
-        }
-        self.kick(&mut state);
-        Ok(n)
-    }
-
-    /// Ends our side once all is sent. True when that has happened; `waker` is kept otherwise.
-    pub(super) fn finish_writing(self: &Arc<Self>, waker: Option<&Waker>) -> Result<bool, Error> {
-        let mut state = self.state.lock();
-        if state.eof_sent {
-            return Ok(true);
-        }
-        if let Some(error) = self.why_dead(&state) {
-            return Err(error);
-        }
-        state.fin = true;
-        state.write_waker = waker.cloned();
-        self.kick(&mut state);
-        Ok(false)
-    }
-
-    /// Ends both sides at once and forgets what is buffered. Idempotent.
-    pub(super) fn close(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        if state.eof_sent && state.recv_eof {
-            // Both sides have ended: the close is coming, and a foreign peer must be left to deliver first.
-            self.core.buffered(-(state.recv.len() as isize));
-            state.recv.clear();
-            return;
-        }
-        self.drop_buffers(&mut state);
-        state.closing = true;
-        self.kick(&mut state);
-    }
-
-    /// Why the stream ended badly, if it did.
-    pub(super) fn failure(&self) -> Option<Error> {
-        let state = self.state.lock();
-        if state.remote_closed && state.failure.is_none() && !state.closing {
-            let cut = !state.recv_eof && self.core.peer_is_alknet();
-            let unsent = !state.send.is_empty();
-            return (cut || unsent).then(reset);
-        }
-        state.failure.clone()
-    }
-
-    /// Bytes waiting to be read, and to be sent.
-    pub(super) fn buffers(&self) -> (usize, usize) {
-        let state = self.state.lock();
-        (state.recv.len(), state.send.len())
-    }
-
-    fn why_dead(&self, state: &State) -> Option<Error> {
-        if let Some(error) = &state.failure {
-            return Some(error.clone());
-        }
-        if state.remote_closed {
-            let cut = !state.recv_eof && self.core.peer_is_alknet();
-            return Some(if cut { reset() } else { broken("the peer has closed the stream") });
-        }
-        state.closing.then(|| broken("the stream is closed"))
-    }
-
     // ------------------------------------------------------------------ inside
 
     /// Whether the peer should be told of consumed bytes: each quarter window, and first when a quarter of what it may send unasked
@@ -298,7 +176,7 @@ impl Channel {
     }
 
     /// Starts a flusher when there is something for it; one at most runs per channel.
-    fn kick(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn kick(self: &Arc<Self>, state: &mut State) {
         if state.flushing {
             if state.closing || state.remote_closed {
                 self.nudge.notify_one();
@@ -343,7 +221,7 @@ impl Channel {
         }
     }
 
-    fn drop_buffers(&self, state: &mut State) {
+    pub(super) fn drop_buffers(&self, state: &mut State) {
         self.core.buffered(-(state.recv.len() as isize));
         state.recv.clear();
         state.send.clear();

@@ -87,7 +87,7 @@ impl Handler {
         let target = match Target::from_open(host, port) {
             Ok(Target::Reserved(name)) if name == CONTROL => name,
             Ok(Target::Reserved(_)) => return reply.reject(refuse(1, "no such name here")).await,
-            Ok(Target::Tcp(_)) => {
+            Ok(_) => {
                 return reply.reject(refuse(1, "forwarding is not offered here")).await;
             }
             Err(e) => return reply.reject(refuse(1, &e.to_string())).await,

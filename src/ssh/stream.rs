@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::channel::Channel;
 use super::events::{Observer, Read};
 use super::session::{Info, Session};
 use crate::error::{Code, Error, Result};
+use crate::io::{ByteQueue, Io};
 
 /// An open byte stream over SSH. Dropping it closes both directions; bytes not yet sent are lost then, so end it first.
 ///
@@ -130,6 +132,44 @@ impl AsyncWrite for Stream {
             Ok(false) => Poll::Pending,
             Err(error) if error.code() == Code::System("EPIPE") => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+/// Bytes change hands in the pieces that they came in.
+impl Io for Stream {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut ByteQueue,
+        _space: &mut BytesMut,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        let before = queue.len();
+        match self.channel.read_into(queue, max, cx.waker()) {
+            Read::Data(_) => Poll::Ready(Ok(queue.len() - before)),
+            Read::Eof => Poll::Ready(Ok(0)),
+            Read::Pending => Poll::Pending,
+            Read::Failed(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+
+    fn poll_give(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut ByteQueue,
+    ) -> Poll<io::Result<usize>> {
+        match self.channel.write_from(queue, cx.waker()) {
+            Ok(0) => Poll::Pending,
+            Ok(n) => Poll::Ready(Ok(n)),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.channel.is_over(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }

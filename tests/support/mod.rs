@@ -1,5 +1,8 @@
 //! A server and a client on loopback, bytes that can be checked, and foreign peers.
 
+#[cfg(unix)]
+pub(crate) mod sshd;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;

@@ -1,0 +1,131 @@
+//! Composition of a local forward: a spec → its listeners × where their connections go.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Route;
+use crate::config::{Bind, PortForwardSpec};
+use crate::error::{Error, Result};
+use crate::forward::{Forward, ForwardMetrics};
+use crate::listen::{Fixed, Listener, Request};
+use crate::scope::Scope;
+use crate::target::{HostPort, Target};
+use crate::transport::tcp::Tcp;
+
+/// How long `close` waits for connections to be gone.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Bounds of a forward.
+#[derive(Clone, Debug)]
+pub struct ForwardOptions {
+    /// Connections at once; more are refused. Default 1 024.
+    pub max_connections: usize,
+    /// Limit for reaching the target of one connection. Default 20 s.
+    pub dial_timeout: Duration,
+    /// Removes a socket file that nobody listens on (OpenSSH: StreamLocalBindUnlink). Default false.
+    pub replace_stale_socket: bool,
+}
+
+impl Default for ForwardOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            dial_timeout: Duration::from_secs(20),
+            replace_stale_socket: false,
+        }
+    }
+}
+
+/// A local forward, `ssh -L`: listens here, and each connection goes to the target. Dropping it ends it and its connections at once.
+///
+/// A target that refuses or does not answer costs the connection that wanted it and no other: that one is reset.
+pub struct LocalForwarder {
+    spec: PortForwardSpec,
+    forward: Arc<Forward>,
+    scope: Scope,
+    addresses: Vec<SocketAddr>,
+}
+
+impl LocalForwarder {
+    /// Listens and forwards. Returns once connections can come.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` for the address to listen on.
+    pub async fn start(
+        spec: &PortForwardSpec,
+        route: impl Into<Route>,
+        options: &ForwardOptions,
+    ) -> Result<Self> {
+        let dialer = route.into().dialer();
+        let bound = bind(spec.listen(), spec.target()).await?;
+        let forward = Forward::new(dialer, options.dial_timeout, options.max_connections);
+        let scope = Scope::new();
+        for listener in bound.listeners {
+            scope.spawn(Arc::clone(&forward).run(listener, scope.clone()));
+        }
+        Ok(Self { spec: spec.clone(), forward, scope, addresses: bound.addresses })
+    }
+
+    /// What was asked for.
+    pub fn spec(&self) -> &PortForwardSpec {
+        &self.spec
+    }
+
+    /// The addresses listened on, with real ports; none for a Unix socket.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What it has done so far.
+    pub fn metrics(&self) -> ForwardMetrics {
+        self.forward.metrics()
+    }
+
+    /// Stops listening, resets the connections and waits until they are gone, 3 s at most. Idempotent.
+    pub async fn close(&self) {
+        self.scope.cancel();
+        self.scope.join(CLOSE_LIMIT).await;
+    }
+}
+
+/// `-L spec`
+impl std::fmt::Display for LocalForwarder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "-L {}", self.spec)
+    }
+}
+
+impl std::fmt::Debug for LocalForwarder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalForwarder").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Drop for LocalForwarder {
+    fn drop(&mut self) {
+        self.scope.cancel();
+    }
+}
+
+struct Bound {
+    listeners: Vec<Box<dyn Listener<Request>>>,
+    addresses: Vec<SocketAddr>,
+}
+
+async fn bind(listen: &Bind, target: &Target) -> Result<Bound> {
+    let Bind::Port { host, port } = listen else {
+        return Err(Error::config("Unix sockets are to come"));
+    };
+    let sockets = match host.as_deref() {
+        None => Tcp::bind_loopback(*port)?,
+        Some(host) if host.eq_ignore_ascii_case("localhost") => Tcp::bind_loopback(*port)?,
+        Some("" | "*") => Tcp::bind_all(*port)?,
+        Some(host) => Tcp::bind_every(&HostPort { host: host.to_owned(), port: *port }).await?,
+    };
+    let addresses = sockets.iter().map(|(_, address)| *address).collect();
+    let fixed = |(socket, _)| -> Box<dyn Listener<Request>> {
+        Box::new(Fixed { inner: Box::new(socket), target: target.clone() })
+    };
+    Ok(Bound { listeners: sockets.into_iter().map(fixed).collect(), addresses })
+}

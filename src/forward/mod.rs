@@ -1,0 +1,154 @@
+//! Forwards, written once: each request's target is dialled, the request answered, the two streams relayed. Knows dialers and
+//! listeners, whatever they are.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::dial::Dialer;
+use crate::error::{Code, Error, Phase, Refusal, Result};
+use crate::io::{Carried, Connected, relay};
+use crate::listen::{Incoming, Listener, Request, serve};
+use crate::scope::Scope;
+use crate::target::Target;
+
+/// Longest handshake of an arrival with a listener (reference table: SOCKS5).
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest a refusal may take to be said.
+const REFUSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a forward has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ForwardMetrics {
+    /// Bytes from those who connected to the target.
+    pub bytes_up: u64,
+    /// Bytes from the target to those who connected.
+    pub bytes_down: u64,
+    /// Connections now.
+    pub active: usize,
+    /// Connections ever.
+    pub accepted: u64,
+    /// Of these, refused: the target could not be reached, or there were too many.
+    pub refused: u64,
+}
+
+/// A forward's dialer, its bounds and its counters. Requests of any number of listeners may go through one.
+pub(crate) struct Forward {
+    dialer: Arc<dyn Dialer>,
+    dial_limit: Duration,
+    places: Semaphore,
+    max: usize,
+    carried: Carried,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    active: AtomicUsize,
+}
+
+impl Forward {
+    pub(crate) fn new(dialer: Arc<dyn Dialer>, dial_limit: Duration, max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            dialer,
+            dial_limit,
+            places: Semaphore::new(max.max(1)),
+            max: max.max(1),
+            carried: Carried::default(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn metrics(&self) -> ForwardMetrics {
+        ForwardMetrics {
+            bytes_up: self.carried.up.load(Ordering::Relaxed),
+            bytes_down: self.carried.down.load(Ordering::Relaxed),
+            active: self.active.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Serves a listener until the scope ends. What goes wrong with one request ends that request alone.
+    pub(crate) async fn run(self: Arc<Self>, listener: Box<dyn Listener<Request>>, scope: Scope) {
+        let tasks = scope.clone();
+        serve(listener, scope, move |incoming| {
+            let (forward, scope) = (Arc::clone(&self), tasks.clone());
+            async move {
+                scope.until_cancelled(forward.take(incoming)).await;
+            }
+        })
+        .await;
+    }
+
+    async fn take(&self, incoming: Incoming<Request>) {
+        match tokio::time::timeout(HANDSHAKE_LIMIT, incoming.handshake).await {
+            Ok(Ok(request)) => self.answer(request).await,
+            Ok(Err(e)) => {
+                tracing::debug!(code = e.code().as_str(), "no request came of an arrival")
+            }
+            Err(_) => tracing::info!("an arrival did not say what it wants in time"),
+        }
+    }
+
+    /// Dials a request's target, answers, and relays to the end. Never fails: what happens is counted, and logged without the target.
+    pub(crate) async fn answer(&self, request: Request) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        let Request { target, origin, answer } = request;
+        let dialled = match self.places.try_acquire() {
+            Err(_) => Err(self.crowded()),
+            Ok(place) => self.dial(&target, origin).await.map(|stream| (stream, place)),
+        };
+        let (far, _place) = match dialled {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(code = error.code().as_str(), "a forwarded connection was refused");
+                let _ = tokio::time::timeout(REFUSE_LIMIT, answer.refuse(error)).await;
+                return;
+            }
+        };
+        match answer.accept().await {
+            Ok(near) => {
+                let _active = Active::new(&self.active);
+                if let Err(e) = relay(near.io, far.io, &self.carried).await {
+                    tracing::debug!(kind = %e.kind(), "a forwarded connection was reset");
+                }
+            }
+            Err(e) => tracing::debug!(code = e.code().as_str(), "the asker has gone"),
+        }
+    }
+
+    async fn dial(&self, target: &Target, origin: Option<SocketAddr>) -> Result<Connected> {
+        let dial = self.dialer.dial(target, origin);
+        tokio::time::timeout(self.dial_limit, dial).await.unwrap_or_else(|_| {
+            let message = format!("nobody answered within {} ms", self.dial_limit.as_millis());
+            Err(Error::new(Code::System("ETIMEDOUT"), message).at(Phase::Channel))
+        })
+    }
+
+    fn crowded(&self) -> Error {
+        let message = format!("there are {} connections already", self.max);
+        Error::new(Code::ChannelRejected, message).refused(Refusal::ResourceShortage)
+    }
+}
+
+/// Counts a connection while it lives.
+struct Active<'a>(&'a AtomicUsize);
+
+impl<'a> Active<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
