@@ -11,7 +11,7 @@ use crate::ssh::Session;
 pub struct Reconnect {
     /// Whether it does. Default true.
     pub enabled: bool,
-    /// Whether a failed first attempt is repeated as well. Default false: [`ChannelManager::new`] fails with its reason.
+    /// Whether a failed first attempt is repeated as well. Default false: [`crate::ChannelManager::new`] fails with its reason.
     pub from_the_start: bool,
     /// The longest pause between attempts; pauses are 1, 2, 4, 8, 16, 30 s, each ± 20 %. Default 30 s.
     pub longest_pause: Duration,
