@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import type { Client, ClientChannel, ServerChannel } from 'ssh2'
+import type { Algorithms, Client, ClientChannel, ServerChannel } from 'ssh2'
 import ssh2 from 'ssh2'
 import { describe, expect, it } from 'vitest'
 import { type AlknetConnectOptions, type AlknetServer, connect, openSession } from '../index.js'
@@ -11,12 +11,17 @@ import { clientKey, hostKey, strangerKey } from './support/keys.js'
 import { echo, startSsh2 } from './support/ssh2-server.js'
 
 /** Logs a client of npm `ssh2` in. */
-async function logIn(server: AlknetServer, key?: string): Promise<Client> {
+async function logIn(
+  server: AlknetServer,
+  key?: string,
+  algorithms: Algorithms = {},
+): Promise<Client> {
   const [host, port] = (server.addresses[0] ?? '').split(':')
   const client = new ssh2.Client()
   afterwards(() => client.on('error', () => {}).destroy())
   const privateKey = readFileSync(key ?? (await clientKey()).path)
-  client.connect({ host: `${host}`, port: Number(port), username: 'visitor', privateKey })
+  const where = { host: `${host}`, port: Number(port), username: 'visitor', algorithms }
+  client.connect({ ...where, privateKey })
   await once(client, 'ready')
   return client
 }
@@ -133,6 +138,19 @@ describe('a client of ssh2 at our server', () => {
     const client = await logIn(await startServer())
     const attempt = asked<number>((answer) => client.forwardIn('127.0.0.1', 0, answer))
     expect(String(await rejection(attempt))).toMatch(/Unable to bind/)
+  })
+
+  it.each<Algorithms>([
+    { kex: ['diffie-hellman-group14-sha256'] },
+    { kex: ['diffie-hellman-group-exchange-sha256'] },
+    { kex: ['ecdh-sha2-nistp256'] },
+    { serverHostKey: ['ssh-rsa'] },
+    { cipher: ['aes128-cbc'] },
+    { cipher: ['aes128-ctr'] },
+    { compress: ['zlib@openssh.com'] },
+  ])('finds no weak algorithm to agree on: %o', async (algorithms) => {
+    const attempt = logIn(await startServer(), undefined, algorithms)
+    expect(await rejection(attempt)).toMatchObject({ level: 'handshake' })
   })
 
   it('is refused with a key that is not authorised', async () => {

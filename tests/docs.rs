@@ -149,3 +149,29 @@ fn pages_that_the_code_points_at_are_there() {
         assert!(root.join(&page).exists(), "{} is pointed at, but is not there", page.display());
     }
 }
+
+/// The cells of each row of the table under this heading, without its first two lines.
+fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, section) = page.split_once(&format!("# {heading}\n")).expect("the heading");
+    let section = section.split("\n#").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(2);
+    let cells =
+        |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+    rows.map(cells).collect()
+}
+
+#[test]
+fn every_abuse_is_answered_by_tests_that_are_there() {
+    let rows = table(&read("SECURITY.md"), "Abuse and answer");
+    assert!(rows.len() > 10, "the table was not found");
+    for row in rows {
+        let [abuse, .., tests] = &row[..] else { panic!("a row of {} cells", row.len()) };
+        for test in tests.split("; ") {
+            let (file, claim) = test
+                .strip_prefix('`')
+                .and_then(|rest| rest.split_once("` "))
+                .unwrap_or_else(|| panic!("{abuse}: {test:?} is not `file` claim"));
+            assert!(!claim.is_empty() && read(file).contains(claim), "{file} has no {claim:?}");
+        }
+    }
+}
