@@ -54,6 +54,9 @@ impl HostPort {
         if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(bad("no host"));
         }
+        if host.contains(['/', '?', '#', '@', '\\', '[', ']']) {
+            return Err(bad("no host name has such a sign in it: / ? # @ \\ [ ]"));
+        }
         let port = match (port, default_port) {
             (Some(port), _) => parse_port(port).ok_or_else(|| bad("port must be 0 to 65535"))?,
             (None, Some(port)) => port,
@@ -239,6 +242,9 @@ mod tests {
             "@",
             "udp:db:0",
             "udp:alknet-control:1",
+            "user@db:1",
+            "db/x:1",
+            "a]:1",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text:?} was accepted");
         }
