@@ -14,6 +14,7 @@ const flat = ([command, args]) => [command, ...args]
 const checks = {
   rust: (fix) => [
     ['cargo', 'fmt', '--all', ...(fix ? [] : ['--check'])],
+    ['cargo', 'fmt', '--manifest-path', 'fuzz/Cargo.toml', ...(fix ? [] : ['--check'])],
     ['cargo', 'clippy', '--workspace', '--all-targets', ...locked, '--', '-D', 'warnings'],
     flat(rustDocs),
   ],

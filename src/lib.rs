@@ -14,6 +14,9 @@ mod dial;
 mod error;
 pub mod event;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod io;
 mod listen;
 mod scope;

@@ -55,8 +55,9 @@ fn is_safe(version: Version, floors: &[Version]) -> bool {
     }
 }
 
+/// Each crate and its version, of the product and of the fuzzer.
 fn locked() -> Vec<(String, String)> {
-    let lock = read("Cargo.lock");
+    let lock = read("Cargo.lock") + &read("fuzz/Cargo.lock");
     let quoted = |block: &str, key: &str| {
         let line = block.lines().find_map(|line| line.strip_prefix(key))?;
         Some(line.trim_matches([' ', '=', '"']).to_owned())

@@ -32,6 +32,7 @@ fn rooms() -> BTreeMap<&'static str, Vec<&'static str>> {
     let composed = ["auth", "event", "forward", "ssh", "transport", "tunnel"];
     add(&["client", "server"], &[GROUND, SEAM, &composed]);
     add(&["manage"], &[GROUND, &["client", "server"]]);
+    add(&["fuzz"], &[GROUND, &["auth", "client", "event", "ssh"]]);
     add(&["cli", "main"], &[GROUND, &["client", "manage", "server", "tunnel"]]);
     rooms
 }

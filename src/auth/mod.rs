@@ -1,6 +1,8 @@
 //! Keys and who may use them. Decides; opens no socket and logs no secret.
 
 mod authorized_keys;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod gate;
 mod host_key;
 mod key;

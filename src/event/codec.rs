@@ -88,6 +88,12 @@ impl Decoder {
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
+    /// Bytes of memory held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Tells that the stream has ended.
     ///
     /// # Errors

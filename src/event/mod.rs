@@ -5,6 +5,8 @@
 
 mod codec;
 mod envelope;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 
 use crate::error::{Code, Error, Phase};
 

@@ -136,6 +136,8 @@ impl Buf for ByteQueue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn drain(queue: &mut ByteQueue, max: usize) -> Vec<u8> {
@@ -196,5 +198,71 @@ mod tests {
             queue.push(Bytes::from_static(b"x"));
         }
         assert!(queue.blocks.len() <= 4, "{} blocks", queue.blocks.len());
+    }
+
+    /// What is done to a queue, and what a queue of single bytes makes of it.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(Vec<u8>),
+        PushSlice(Vec<u8>),
+        Pop(usize),
+        Clear,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        // Around what is joined, and what is cut.
+        let lengths = prop_oneof![
+            0..64_usize,
+            JOIN_BELOW - 2..JOIN_BELOW + 2,
+            BLOCK - 2..BLOCK + 2,
+            2 * BLOCK..2 * BLOCK + 2
+        ];
+        let bytes = (lengths.clone(), any::<u8>())
+            .prop_map(|(length, first)| (0..length).map(|i| first.wrapping_add(i as u8)).collect());
+        prop_oneof![
+            3 => bytes.clone().prop_map(Step::Push),
+            3 => bytes.prop_map(Step::PushSlice),
+            5 => lengths.prop_map(|max| Step::Pop(max.max(1))),
+            1 => Just(Step::Clear),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 128, failure_persistence: None, ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn a_queue_of_pieces_is_a_queue_of_bytes(steps in prop::collection::vec(step(), 0..40)) {
+            let mut queue = ByteQueue::default();
+            let mut model = VecDeque::<u8>::new();
+            for step in steps {
+                match step {
+                    Step::Push(bytes) => {
+                        model.extend(&bytes);
+                        queue.push(Bytes::from(bytes));
+                    }
+                    Step::PushSlice(bytes) => {
+                        model.extend(&bytes);
+                        queue.push_slice(&bytes);
+                    }
+                    Step::Pop(max) => match queue.pop(max) {
+                        None => prop_assert!(model.is_empty()),
+                        Some(piece) => {
+                            prop_assert!((1..=max).contains(&piece.len()));
+                            prop_assert!(piece.iter().copied().eq(model.drain(..piece.len())));
+                        }
+                    },
+                    Step::Clear => {
+                        model.clear();
+                        queue.clear();
+                    }
+                }
+                prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
+                prop_assert!(queue.tail.len() < BLOCK);
+            }
+            let rest = drain(&mut queue, BLOCK);
+            prop_assert!(rest.iter().eq(model.iter()));
+        }
     }
 }

@@ -14,14 +14,11 @@ use super::core::Core;
 use super::events::Events;
 use super::flush::{Writer, flush};
 use super::session::Session;
-use super::state::{State, next_message, wake_reader};
+use super::state::{FIRST_CREDIT, State, next_message, wake_reader};
 use crate::error::Error;
 
 /// Extended data type of a credit: 8 bytes, big-endian, the absolute number of bytes the peer may send (private use, RFC 4254 §5.2).
 pub(super) const CREDIT: u32 = 0xFE00_0A1C;
-
-/// What may be sent before the first credit, and the least window: docs/wire.md.
-pub(super) const FIRST_CREDIT: u64 = 256 * 1024;
 
 /// Bytes accepted and not yet sent; more is refused until half is gone.
 pub(super) const SEND_HIGH_WATER: usize = 1024 * 1024;
@@ -160,19 +157,9 @@ impl Channel {
 
     // ------------------------------------------------------------------ inside
 
-    /// Whether the peer should be told of consumed bytes: each quarter window, and first when a quarter of what it may send unasked
-    /// has come, so that short streams need no credit at all.
+    /// Whether the peer should be told of consumed bytes.
     pub(super) fn credit_due(&self, state: &State) -> Option<u64> {
-        if !self.core.peer_is_alknet()
-            || state.received < FIRST_CREDIT / 4
-            || state.recv_eof
-            || state.is_dead()
-        {
-            return None;
-        }
-        let window = self.core.window();
-        let limit = state.consumed + window;
-        (limit >= state.granted + window / 4).then_some(limit)
+        self.core.peer_is_alknet().then(|| state.credit_due(self.core.window())).flatten()
     }
 
     /// Starts a flusher when there is something for it; one at most runs per channel.

@@ -3,7 +3,7 @@
 //! The two cookies name a session alike on both ends: they are random, and the key exchange signs them.
 
 /// Kept of a greeting: more than any identification, its preceding lines and a cookie need.
-const LONGEST: usize = 4 * 1024;
+pub(super) const LONGEST: usize = 4 * 1024;
 
 /// Message number of KEXINIT (RFC 4253 §12).
 const KEXINIT: u8 = 20;
@@ -29,6 +29,12 @@ impl Greeting {
             self.heard = Vec::new();
         }
         more
+    }
+
+    /// Bytes kept.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn held(&self) -> usize {
+        self.heard.len()
     }
 
     /// The cookie, once a whole KEXINIT header has been heard.

@@ -9,6 +9,8 @@ mod core;
 mod elastic;
 mod events;
 mod flush;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod greeting;
 mod open;
 mod refusals;

@@ -12,6 +12,9 @@ use super::session::Session;
 use crate::error::{Code, Error, Phase};
 use crate::io::ByteQueue;
 
+/// What may be sent before the first credit, and the least window: docs/wire.md.
+pub(super) const FIRST_CREDIT: u64 = 256 * 1024;
+
 #[derive(Default)]
 pub(super) struct State {
     /// russh's end; `None` once nothing more can come.
@@ -52,6 +55,16 @@ impl State {
     pub(super) fn is_dead(&self) -> bool {
         self.failure.is_some() || self.remote_closed || self.closing
     }
+
+    /// The limit that the peer should be told of: each quarter window, and first when a quarter of what it may send unasked has
+    /// come, so that short streams need no credit at all.
+    pub(super) fn credit_due(&self, window: u64) -> Option<u64> {
+        if self.received < FIRST_CREDIT / 4 || self.recv_eof || self.is_dead() {
+            return None;
+        }
+        let limit = self.consumed + window;
+        (limit >= self.granted + window / 4).then_some(limit)
+    }
 }
 
 pub(super) fn wake_reader(state: &mut State, events: &mut Events) {
@@ -83,4 +96,108 @@ pub(super) fn reset() -> Error {
 
 pub(super) fn broken(message: &str) -> Error {
     Error::new(Code::System("EPIPE"), message).at(Phase::Stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ssh::settings::WINDOW;
+
+    /// What happens next on a stream between two alknet peers.
+    #[derive(Clone, Copy, Debug)]
+    enum Turn {
+        /// The peer sends so much, or what it may.
+        Send(u64),
+        /// Bytes under way arrive.
+        Arrive(u64),
+        Read(u64),
+        /// Our credit, if one is due, is sent.
+        Grant,
+        /// A credit under way reaches the peer.
+        Deliver,
+    }
+
+    fn turn() -> impl Strategy<Value = Turn> {
+        let bytes = 1_u64..1 << 20;
+        prop_oneof![
+            bytes.clone().prop_map(Turn::Send),
+            bytes.clone().prop_map(Turn::Arrive),
+            bytes.prop_map(Turn::Read),
+            Just(Turn::Grant),
+            Just(Turn::Deliver),
+        ]
+    }
+
+    /// The receiving end as it is, and a peer that does what docs/wire.md says.
+    struct Stream {
+        window: u64,
+        here: State,
+        sent: u64,
+        limit: u64,
+        credits: VecDeque<u64>,
+    }
+
+    impl Stream {
+        fn new(window: u64) -> Self {
+            let here = State { granted: FIRST_CREDIT, ..State::default() };
+            Self { window, here, sent: 0, limit: FIRST_CREDIT, credits: VecDeque::new() }
+        }
+
+        /// Does it, as far as it can be done; says whether anything was.
+        fn take(&mut self, turn: Turn) -> bool {
+            let Self { window, here, sent, limit, credits } = self;
+            let (bytes, counter) = match turn {
+                Turn::Send(most) => (most.min(*limit - *sent), &mut *sent),
+                Turn::Arrive(most) => (most.min(*sent - here.received), &mut here.received),
+                Turn::Read(most) => (most.min(here.received - here.consumed), &mut here.consumed),
+                Turn::Grant => {
+                    let Some(due) = here.credit_due(*window) else { return false };
+                    assert!(due > here.granted, "a credit takes nothing back");
+                    here.granted = due;
+                    credits.push_back(due);
+                    return true;
+                }
+                Turn::Deliver => {
+                    let Some(credit) = credits.pop_front() else { return false };
+                    *limit = credit.max(*limit);
+                    return true;
+                }
+            };
+            *counter += bytes;
+            assert!(here.received <= here.granted, "an honest peer was caught");
+            assert!(here.received - here.consumed <= *window, "more than a window is held");
+            bytes > 0
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 256, failure_persistence: None, ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn credits_hold_a_window_at_most_and_never_stop_an_honest_stream(
+            window in WINDOW, turns in vec(turn(), 0..400),
+        ) {
+            let mut stream = Stream::new(u64::from(window));
+            for turn in turns {
+                stream.take(turn);
+            }
+            // From wherever that led, everything that can happen does, and the stream must go on.
+            let target = stream.sent + 4 * u64::from(window);
+            while stream.sent < target {
+                let all = [Turn::Arrive(u64::MAX), Turn::Read(u64::MAX), Turn::Grant, Turn::Deliver];
+                let mut moved = stream.take(Turn::Send(target - stream.sent));
+                for turn in all {
+                    moved |= stream.take(turn);
+                }
+                prop_assert!(moved, "both ends wait for each other");
+            }
+        }
+    }
 }
