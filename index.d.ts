@@ -175,7 +175,7 @@ export interface AlknetSession extends EventEmitter<AlknetSessionEvents>, AsyncD
   open(target?: string, options?: AlknetOpenOptions): Promise<AlknetStream>
   /** Ends every stream and the session. Resolves when the transport is closed; idempotent. */
   close(): Promise<void>
-  /** True from the call of `close()` or the loss on: `open()` rejects with `ERR_ALKNET_SESSION_CLOSED`. */
+  /** True from the call of `close()` on, and once it is over for good: `open()` rejects with `ERR_ALKNET_SESSION_CLOSED`. */
   readonly closed: boolean
   /** Whether there is a session now. */
   readonly up: boolean
