@@ -14,7 +14,7 @@ function example(name: string, ...args: string[]): Program {
   return start('env', ['-C', scratch(), process.execPath, script, ...args])
 }
 
-describe('the examples of the README', () => {
+describe('the examples', () => {
   beforeAll(async () => {
     const [host, client] = await Promise.all([hostKey(), clientKey()])
     copyFileSync(host.path, `${scratch()}/host_key`)
@@ -48,6 +48,36 @@ describe('the examples of the README', () => {
     const program = example('pubsub', server.connectionString)
     expect(await subscribed).toEqual({ type: '__subscribe', id: '', payload: { topic: 'news' } })
     expect(await program.line()).toBe('it works')
+  })
+
+  it.each([
+    ['http', ['200: you asked for /news']],
+    ['fetch', ['you asked for /one', 'you asked for /two', 'you asked for /three']],
+    ['typed-events', ['tea is on its way']],
+  ])('%s: what it should get comes, and it ends by itself', async (name, lines) => {
+    const program = example(name)
+    for (const line of lines) expect(await program.line()).toBe(line)
+    expect(await program.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('session: every stream gets its answer', async () => {
+    const server = await startServer()
+    server.onConnection((stream) => stream.pipe(stream))
+    const program = example('session', server.connectionString)
+    expect(await program.line()).toBe("[ 'one', 'two', 'three' ]")
+    expect(await program.line()).toBe('3 streams, 11 bytes')
+    expect(await program.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('timeouts: silence ends it, and so does a server that cannot be reached', async () => {
+    const server = await startServer()
+    server.onConnection((stream) => stream.on('error', () => {}).resume())
+    const silent = example('timeouts', server.connectionString, '50')
+    expect(await silent.line()).toBe('it has gone silent')
+    expect(await silent.exit).toMatchObject({ code: 0, stderr: '' })
+    await server.close()
+    const unreachable = example('timeouts', server.connectionString)
+    expect(await unreachable.line()).toBe('ECONNREFUSED')
   })
 
   it('the demo ends well and says so', async () => {

@@ -175,3 +175,17 @@ fn every_abuse_is_answered_by_tests_that_are_there() {
         }
     }
 }
+
+#[test]
+fn every_example_is_run_by_a_test_and_named_in_the_readme() {
+    let tests = read("__test__/examples.test.ts");
+    let readme = read("README.md");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for entry in fs::read_dir(folder).expect("examples/") {
+        let path = entry.expect("an entry").path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some(stem) = name.strip_suffix(".mjs") else { continue };
+        assert!(tests.contains(&format!("'{stem}'")), "no test runs examples/{name}");
+        assert!(readme.contains(&format!("examples/{name}")), "README.md does not name it: {name}");
+    }
+}
