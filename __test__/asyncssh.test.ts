@@ -60,10 +60,13 @@ describeWith('asyncssh', 'a client of asyncssh at our server', () => {
   })
 })
 
-/** Starts the asyncssh server and gives what it takes to reach it. */
-async function startAsyncssh(): Promise<{ program: Program; options: AlknetConnectOptions }> {
+/** Starts the asyncssh server and gives what it takes to reach it; with `cipher` it is an old one that offers only that. */
+async function startAsyncssh(
+  ...cipher: string[]
+): Promise<{ program: Program; options: AlknetConnectOptions }> {
   const [host, client] = [await hostKey(), await clientKey()]
-  const program = start(peerPath('asyncssh'), [script('server'), host.path, client.publicPath])
+  const args = [script('server'), host.path, client.publicPath, ...cipher]
+  const program = start(peerPath('asyncssh'), args)
   const server = `127.0.0.1:${await program.line()}`
   return { program, options: { server, identity: client.path, hostKeys: host.publicKey } }
 }
@@ -105,6 +108,16 @@ describeWith('asyncssh', 'connect() at a server of asyncssh', () => {
       code: expect.stringMatching(/^(ECONNREFUSED|ERR_ALKNET_CHANNEL_REJECTED)$/),
       reason: 'connect-failed',
     })
+  })
+
+  it('refuses chacha20 without strict key exchange, and takes AES-GCM', async () => {
+    const old = await startAsyncssh('chacha20-poly1305@openssh.com')
+    const error = await rejection(connect(old.options))
+    expect(error).toMatchObject({ code: 'ERR_ALKNET_PROTOCOL', phase: 'kex' })
+    expect(String(error)).toContain('strict key exchange')
+    const safe = await startAsyncssh('aes128-gcm@openssh.com')
+    const client = discard(await connect(safe.options))
+    await say(client, client, 'safe')
   })
 
   it('loses its streams when the server is killed', async () => {

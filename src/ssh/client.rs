@@ -202,9 +202,19 @@ impl client::Handler for Handler {
     async fn kex_done(
         &mut self,
         _secret: Option<&[u8]>,
-        _names: &russh::Names,
+        names: &russh::Names,
         session: &mut client::Session,
     ) -> Handled {
+        if settings::is_open_to_terrapin(names) {
+            let message = format!(
+                "{} offers chacha20-poly1305 without strict key exchange, which lets bytes be taken out unseen (CVE-2023-48795)",
+                self.server
+            );
+            self.core.0.set_failure(Error::new(Code::Protocol, message).at(Phase::Kex).hint(
+                "the server must be renewed (OpenSSH: 9.6 or newer), or offer aes128-gcm@openssh.com",
+            ));
+            return Err(russh::Error::Disconnect);
+        }
         self.core.0.identified(session.remote_sshid());
         Ok(())
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
 use russh::{
-    Limits, MethodKind, MethodSet, Preferred, SshId, cipher, client, compression, kex, mac, server,
+    Limits, MethodKind, MethodSet, Names, Preferred, SshId, cipher, client, compression, kex, mac,
+    server,
 };
 
 /// Our identification (RFC 4253 §4.2): the major version says which credits we speak, nothing tells the build.
@@ -110,6 +111,12 @@ pub(crate) fn server(
         keepalive_max: keepalive.count as usize,
         ..server::Config::default()
     })
+}
+
+/// Whether an attacker in between could take messages out at the start of the session: chacha20-poly1305 without strict key exchange
+/// (CVE-2023-48795). AES-GCM is safe either way.
+pub(super) fn is_open_to_terrapin(names: &Names) -> bool {
+    names.cipher == cipher::CHACHA20_POLY1305 && !names.strict_kex()
 }
 
 /// AES-GCM first: with AES instructions it costs a third of chacha20. No SHA-1, no CBC, no classic Diffie-Hellman, no compression.

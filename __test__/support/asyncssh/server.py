@@ -1,6 +1,6 @@
 """An asyncssh server for the suites: echoes on alknet-control, refuses 'prohibited', dials every other target.
 
-Arguments: host key, authorized_keys. Prints its port, then one line per control channel with what it counted.
+Arguments: host key, authorized_keys and, for an old server without strict key exchange, the only cipher it offers. Prints its port, then one line per control channel with what it counted.
 """
 
 import asyncio
@@ -31,9 +31,11 @@ class Server(asyncssh.SSHServer):
         return True
 
 
-async def main(host_key, authorized_keys):
+async def main(host_key, authorized_keys, *ciphers):
+    if ciphers:
+        asyncssh.connection.SSHConnection._get_extra_kex_algs = lambda self: [b'ext-info-s']
     server = await asyncssh.listen(
-        '127.0.0.1', 0, server_factory=Server, server_host_keys=[host_key],
+        '127.0.0.1', 0, server_factory=Server, server_host_keys=[host_key], encryption_algs=ciphers or (),
         authorized_client_keys=authorized_keys, encoding=None)
     print(server.get_port(), flush=True)
     await asyncio.Event().wait()
