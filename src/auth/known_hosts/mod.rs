@@ -3,6 +3,7 @@
 mod line;
 mod record;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -102,11 +103,20 @@ impl KnownHosts {
     /// # Errors
     /// `ERR_ALKNET_CONFIG` for a file that is too large or none at all; the file's own failure, unless it is not there.
     pub(super) fn search(&self) -> Result<Found> {
+        self.search_with(None)
+    }
+
+    /// The same, reading the first file by a handle that holds its lock: on some systems no other handle may read it then.
+    fn search_with(&self, mut held: Option<&File>) -> Result<Found> {
         let mut found = Found::default();
         for source in &self.sources {
             match source {
                 KeySource::Memory(bytes) => self.search_in(&mut &bytes[..], None, &mut found)?,
                 KeySource::Path(path) => {
+                    if let Some(file) = held.take() {
+                        self.search_in(&mut BufReader::new(file), Some(path), &mut found)?;
+                        continue;
+                    }
                     let Some(mut reader) = open(path)? else { continue };
                     self.search_in(&mut reader, Some(path), &mut found)?;
                 }
@@ -236,12 +246,18 @@ fn usual_files() -> Vec<KeySource> {
     let own = home
         .into_iter()
         .flat_map(|home| ["known_hosts", "known_hosts2"].map(|name| home.join(".ssh").join(name)));
-    let system = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from);
+    let system = match cfg!(windows) {
+        true => std::env::var_os("ProgramData").map(|folder| PathBuf::from(folder).join("ssh")),
+        false => Some(PathBuf::from("/etc/ssh")),
+    };
+    let system = system
+        .into_iter()
+        .flat_map(|folder| ["ssh_known_hosts", "ssh_known_hosts2"].map(|name| folder.join(name)));
     own.chain(system).map(KeySource::Path).collect()
 }
 
 /// The file's contents; nothing when it is not there, or is `/dev/null`.
-fn open(path: &Path) -> Result<Option<BufReader<std::fs::File>>> {
+fn open(path: &Path) -> Result<Option<BufReader<File>>> {
     let failed = |e| Error::system("open", &path.display().to_string(), e).at(Phase::Config);
     // Looked at before it is opened: opening a pipe would wait for a writer.
     match std::fs::metadata(path) {
@@ -254,5 +270,5 @@ fn open(path: &Path) -> Result<Option<BufReader<std::fs::File>>> {
         }
         Err(e) => return Err(failed(e)),
     }
-    std::fs::File::open(path).map(|file| Some(BufReader::new(file))).map_err(failed)
+    File::open(path).map(|file| Some(BufReader::new(file))).map_err(failed)
 }

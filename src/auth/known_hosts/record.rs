@@ -44,7 +44,7 @@ impl KnownHosts {
         if !is_still(path, &file).map_err(failed("stat"))? {
             return Ok(Attempt::Busy);
         }
-        let found = self.search()?;
+        let found = self.search_with(Some(&file))?;
         match found.verdict(key) {
             Verdict::Known => return Ok(Attempt::Recorded),
             Verdict::Revoked(_) | Verdict::Changed(_) => return Ok(Attempt::Decided(found)),
