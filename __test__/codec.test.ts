@@ -95,7 +95,9 @@ describe('frames', () => {
       Array.from({ length: 200 }, async () => {
         const [near, far] = memoryPair()
         const first = frameStream(near, { maxFrame: LARGEST })[Symbol.asyncIterator]().next()
-        await new Promise<void>((resolve) => far.write(header, () => resolve()))
+        for (const chunk of [header, Buffer.alloc(5000)]) {
+          await new Promise<void>((resolve) => far.write(chunk, () => resolve()))
+        }
         return { near, far, first }
       }),
     )
