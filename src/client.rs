@@ -6,12 +6,13 @@ mod route;
 mod standing;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::auth::{HostKeys, KeySource, Trust, load_private};
+use crate::auth::{HostKeys, KeyInfo, KeySource, Locked, Passphrase, Trust, Use};
 use crate::dial::Direct;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
@@ -31,8 +32,12 @@ const SSH_PORT: u16 = 22;
 pub struct ConnectOptions {
     /// `host:port`, `[v6]:port` or `host` (port 22).
     pub server: String,
-    /// The private key that logs in.
+    /// The private key that logs in. The file must be readable by its owner only. RSA: 2,048 bits at least.
     pub identity: Option<KeySource>,
+    /// The key's passphrase, if it has one.
+    pub passphrase: Option<Passphrase>,
+    /// Takes a key file whatever its owner and mode: for containers whose mounts cannot have others. Default false.
+    pub insecure_permissions: bool,
     /// The user name. Default `alknet`.
     pub user: String,
     /// Expected host keys, `SHA256:…` or `ssh-ed25519 AAAA…`. When there are any, they alone decide.
@@ -55,6 +60,8 @@ impl Default for ConnectOptions {
         Self {
             server: String::new(),
             identity: None,
+            passphrase: None,
+            insecure_permissions: false,
             user: "alknet".into(),
             host_keys: Vec::new(),
             known_hosts: None,
@@ -91,7 +98,7 @@ impl ConnectOptions {
     }
 
     /// Checks the options and reads the key: what one attempt needs, and every further one.
-    fn attempt(&self) -> Result<Attempt> {
+    async fn attempt(&self) -> Result<Attempt> {
         if self.server.is_empty() {
             return Err(Error::config("no server was given")
                 .hint("set server, or the variable ALKNET_SERVER"));
@@ -107,16 +114,19 @@ impl ConnectOptions {
             Error::config("no identity was given")
                 .hint("set identity, or the variable ALKNET_IDENTITY")
         })?;
+        let host_keys =
+            HostKeys::new(&self.host_keys, self.known_hosts.as_deref(), self.trust, &server)?;
+        let (source, passphrase) = (identity.clone(), self.passphrase.clone());
+        let insecure_permissions = self.insecure_permissions;
+        let load = move || {
+            let passphrase = passphrase.as_ref();
+            Locked { source: &source, passphrase, insecure_permissions }.load(Use::User)
+        };
         let login = Login {
             server: server.to_string(),
             user: self.user.clone(),
-            key: load_private(identity)?,
-            host_keys: HostKeys::new(
-                &self.host_keys,
-                self.known_hosts.as_deref(),
-                self.trust,
-                &server,
-            )?,
+            key: Arc::new(Scope::new().blocking(load).await??),
+            host_keys,
             keepalive: self.keepalive,
             window: self.window,
         };
@@ -158,7 +168,7 @@ impl Attempt {
 /// `ERR_ALKNET_CONFIG`, `_KEY_INVALID`, `_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_HOST_KEY_REVOKED`,
 /// `_AUTH_REJECTED`, `_HANDSHAKE_TIMEOUT`, `_PROTOCOL`; `ENOTFOUND`, `ECONNREFUSED`, `ETIMEDOUT` and other system codes.
 pub async fn open_session(options: &ConnectOptions) -> Result<Session> {
-    options.attempt()?.run().await
+    options.attempt().await?.run().await
 }
 
 /// Opens a session with one stream on it, which ends with the stream. Dropping the future ends the attempt.
@@ -170,6 +180,16 @@ pub async fn connect(options: &ConnectOptions, target: &Target) -> Result<Stream
     let session = open_session(options).await?;
     let left = options.timeout.saturating_sub(started.elapsed());
     session.open_only(target, left).await
+}
+
+/// What a private key says of itself without its passphrase: whether it needs one, above all. Dropping the future is safe.
+///
+/// # Errors
+/// `ERR_ALKNET_KEY_INVALID`, or the file's own failure.
+pub async fn inspect_key(source: &KeySource, insecure_permissions: bool) -> Result<KeyInfo> {
+    let source = source.clone();
+    let look = move || Locked { source: &source, passphrase: None, insecure_permissions }.inspect();
+    Scope::new().blocking(look).await?
 }
 
 /// Limits an attempt, and says in which phase the time ran out.

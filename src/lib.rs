@@ -25,10 +25,10 @@ mod ssh;
 mod target;
 mod transport;
 
-pub use auth::{KeySource, Trust};
+pub use auth::{KeyInfo, KeySource, Passphrase, Trust};
 pub use client::{
     ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Reconnect, Route,
-    Standing, connect, open_session,
+    Standing, connect, inspect_key, open_session,
 };
 pub use config::{Bind, PortForwardSpec};
 pub use error::{Code, Error, Phase, Refusal, Result};

@@ -46,6 +46,18 @@ impl Scope {
         self.tasks.spawn_on(future, &self.runtime);
     }
 
+    /// Runs `work` where it may block: files, key derivation. Once begun it is not cancelled, so it must end by itself.
+    ///
+    /// # Errors
+    /// `ECANCELED` when the runtime ends first, or `work` panicked.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let ended = |_| Error::new(Code::System("ECANCELED"), "the runtime has ended");
+        self.tasks.spawn_blocking_on(work, &self.runtime).await.map_err(ended)
+    }
+
     /// `future`'s result, or `None` when the scope ends first.
     pub(crate) async fn until_cancelled<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         self.token.run_until_cancelled(future).await

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::auth::{AuthorizedKeys, Gate, HostKey, KeySource};
+use crate::auth::{Gate, HostKey, KeyRing, KeySource, Locked, Passphrase};
 use crate::error::{Error, Result};
 use crate::listen::{Incoming, serve as accept_loop};
 use crate::scope::Scope;
@@ -16,6 +16,10 @@ use crate::transport::tcp::Tcp;
 
 /// How long `close` waits for sessions to say good-bye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often the file of authorised keys is looked at. With the 2 s that a session may take to close, a key that is taken out
+/// is out after 5 s (reference table).
+const RECHECK: Duration = Duration::from_secs(3);
 
 /// Bounds of a server (reference table, secure defaults).
 #[derive(Clone, Debug)]
@@ -55,10 +59,15 @@ impl Default for Limits {
 pub struct ServeOptions {
     /// Address to listen on. Default `0.0.0.0:22`; port 0 takes a free one.
     pub listen: String,
-    /// The host key; made afresh when missing.
+    /// The host key; made afresh when missing. The file must be readable by its owner only. RSA: 3,072 bits at least.
     pub host_key: Option<KeySource>,
-    /// Who may log in. Required.
+    /// The host key's passphrase, if it has one.
+    pub host_key_passphrase: Option<Passphrase>,
+    /// Who may log in: sshd(8), AUTHORIZED_KEYS FILE FORMAT, as docs/keys.md tells. A file must not be writable by others, and is
+    /// read again when it has changed. Required.
     pub authorized_keys: Option<KeySource>,
+    /// Takes key files whatever their owner and mode: for containers whose mounts cannot have others. Default false.
+    pub insecure_permissions: bool,
     /// When silence means that a peer is gone.
     pub keepalive: Keepalive,
     /// Bytes a peer may send before they are consumed, per stream. Default 4 MiB.
@@ -72,7 +81,9 @@ impl Default for ServeOptions {
         Self {
             listen: "0.0.0.0:22".into(),
             host_key: None,
+            host_key_passphrase: None,
             authorized_keys: None,
+            insecure_permissions: false,
             keepalive: Keepalive::default(),
             window: DEFAULT_WINDOW,
             limits: Limits::default(),
@@ -86,6 +97,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     host_key: String,
     host_key_fingerprint: String,
+    keys: Arc<KeyRing>,
     backlog: Arc<Backlog>,
 }
 
@@ -98,12 +110,8 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         return Err(Error::config("window must be 256 KiB to 16 MiB"));
     }
     let listen = HostPort::parse(&options.listen, Some(22))?;
-    let source = options.authorized_keys.as_ref().ok_or_else(|| {
-        Error::config("nobody could log in: authorizedKeys is missing")
-            .hint("give the path of an authorized_keys file, or its contents in a Buffer")
-    })?;
-    let keys = AuthorizedKeys::load(source)?;
-    let key = HostKey::load_or_make(options.host_key.as_ref())?;
+    let scope = Scope::new();
+    let (key, keys) = load_keys(options, &scope).await?;
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let policy = Arc::new(Policy {
@@ -113,7 +121,8 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
             options.keepalive,
             limits.max_auth_attempts,
         ),
-        keys,
+        keys: Arc::clone(&keys),
+        max_auth_attempts: limits.max_auth_attempts,
         host_key_fingerprint: key.fingerprint.clone(),
         window: options.window,
         login_timeout: limits.login_timeout,
@@ -122,7 +131,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         backlog: Arc::clone(&backlog),
     });
     let (listener, address) = Tcp::bind(&listen).await?;
-    let scope = Scope::new();
+    scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
     let gate =
         Arc::new(Gate::new(limits.max_unauthenticated, limits.max_unauthenticated_per_source));
     let sessions = scope.clone();
@@ -134,8 +143,40 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         addresses: vec![address],
         host_key: key.public,
         host_key_fingerprint: key.fingerprint,
+        keys,
         backlog,
     })
+}
+
+/// Files and key derivation block, so not here.
+async fn load_keys(options: &ServeOptions, scope: &Scope) -> Result<(HostKey, Arc<KeyRing>)> {
+    let who = options.authorized_keys.clone().ok_or_else(|| {
+        Error::config("nobody could log in: authorizedKeys is missing")
+            .hint("give the path of an authorized_keys file, or its contents in a Buffer")
+    })?;
+    let (host_key, passphrase) = (options.host_key.clone(), options.host_key_passphrase.clone());
+    let insecure_permissions = options.insecure_permissions;
+    let work = move || {
+        let ring = KeyRing::open(who, insecure_permissions)?;
+        let locked = host_key.as_ref().map(|source| Locked {
+            source,
+            passphrase: passphrase.as_ref(),
+            insecure_permissions,
+        });
+        Ok((HostKey::load_or_make(locked)?, Arc::new(ring)))
+    };
+    scope.blocking(work).await?
+}
+
+/// Looks at the file of keys while there are sessions, which end with their key. Log-ins look for themselves.
+async fn watch_keys(keys: Arc<KeyRing>, scope: Scope) {
+    while keys.may_change() {
+        tokio::time::sleep(RECHECK).await;
+        if keys.is_watched() {
+            let keys = Arc::clone(&keys);
+            let _ = scope.blocking(move || keys.refresh()).await;
+        }
+    }
 }
 
 impl Server {
@@ -157,6 +198,23 @@ impl Server {
     /// The addresses listened on, with real ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Reads the authorised keys again, and nothing else. Sessions whose key may no longer log in (it is gone, it has expired, or it
+    /// is not for their address) are told so and closed, within 2 s.
+    ///
+    /// A list without any line lets nobody in. Keys given in memory cannot change, but may have expired.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG` when no line is usable, the file's own failure: the old keys stay.
+    pub async fn reload(&self) -> Result<()> {
+        let keys = Arc::clone(&self.keys);
+        self.scope.blocking(move || keys.reload()).await?
+    }
+
+    /// Lines of the authorised keys that are not used, and why: `authorized_keys line 3: option 1 is not known`.
+    pub fn warnings(&self) -> Vec<String> {
+        self.keys.list().warnings().to_vec()
     }
 
     /// `SHA256:…` of the host key.

@@ -4,8 +4,8 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::bell::Doorbell;
-use crate::options::{NativeConnectOptions, NativeServeOptions};
-use crate::pending::{Pending, PendingServer, PendingSession, PendingStream};
+use crate::options::{NativeConnectOptions, NativeServeOptions, source};
+use crate::pending::{Pending, PendingKeyInfo, PendingServer, PendingSession, PendingStream};
 use crate::session::NativeReconnect;
 
 /// Opens a session with one stream.
@@ -37,4 +37,18 @@ pub fn open_session(
 pub fn serve(bell: &Doorbell, options: NativeServeOptions) -> Result<PendingServer> {
     let options = alknet::ServeOptions::from(options);
     Pending::start(bell, async move { alknet::serve(&options).await }).map(PendingServer)
+}
+
+/// Looks at a private key, given as a path or as its contents, without its passphrase.
+#[napi]
+pub fn inspect_key(
+    bell: &Doorbell,
+    path: Option<String>,
+    contents: Option<Uint8Array>,
+    insecure_permissions: bool,
+) -> Result<PendingKeyInfo> {
+    let source = source(path, contents.as_ref())
+        .ok_or_else(|| Error::from_reason("neither a path nor contents"))?;
+    let looking = async move { alknet::inspect_key(&source, insecure_permissions).await };
+    Pending::start(bell, looking).map(PendingKeyInfo)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alknet::{ConnectOptions, Keepalive, KeySource, Limits, ServeOptions};
+use alknet::{ConnectOptions, Keepalive, KeySource, Limits, Passphrase, ServeOptions};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -13,6 +13,8 @@ pub struct NativeConnectOptions {
     pub connection_string: Option<String>,
     pub identity_path: Option<String>,
     pub identity: Option<Uint8Array>,
+    pub passphrase: Option<Uint8Array>,
+    pub insecure_permissions: Option<bool>,
     pub user: Option<String>,
     pub target: Option<String>,
     pub host_keys: Option<Vec<String>>,
@@ -37,6 +39,8 @@ pub struct NativeServeOptions {
     pub listen: Option<String>,
     pub host_key_path: Option<String>,
     pub host_key: Option<Uint8Array>,
+    pub host_key_passphrase: Option<Uint8Array>,
+    pub insecure_permissions: Option<bool>,
     pub authorized_keys_path: Option<String>,
     pub authorized_keys: Option<Uint8Array>,
     pub keepalive_interval: Option<u32>,
@@ -59,6 +63,8 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
         let made = Self {
             server: options.server.unwrap_or_default(),
             identity: source(options.identity_path, options.identity.as_ref()),
+            passphrase: options.passphrase.as_ref().map(passphrase),
+            insecure_permissions: options.insecure_permissions.unwrap_or_default(),
             user: options.user.unwrap_or(default.user),
             host_keys: options.host_keys.unwrap_or_default(),
             known_hosts: options.known_hosts.map(|list| {
@@ -84,6 +90,8 @@ impl From<NativeServeOptions> for ServeOptions {
         Self {
             listen: options.listen.unwrap_or(default.listen),
             host_key: source(options.host_key_path, options.host_key.as_ref()),
+            host_key_passphrase: options.host_key_passphrase.as_ref().map(passphrase),
+            insecure_permissions: options.insecure_permissions.unwrap_or_default(),
             authorized_keys: source(options.authorized_keys_path, options.authorized_keys.as_ref()),
             keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
             window: options.window.unwrap_or(default.window),
@@ -106,7 +114,11 @@ impl From<NativeServeOptions> for ServeOptions {
     }
 }
 
-fn source(path: Option<String>, memory: Option<&Uint8Array>) -> Option<KeySource> {
+fn passphrase(bytes: &Uint8Array) -> Passphrase {
+    Passphrase::new(bytes.to_vec())
+}
+
+pub(crate) fn source(path: Option<String>, memory: Option<&Uint8Array>) -> Option<KeySource> {
     match memory {
         Some(bytes) => Some(KeySource::memory(bytes.to_vec())),
         None => path.map(|path| KeySource::Path(path.into())),

@@ -158,3 +158,66 @@ impl PendingServer {
         self.0.take().map(|server| NativeServer::new(&self.0.bell, server))
     }
 }
+
+/// What a private key says of itself without its passphrase.
+#[napi(object)]
+pub struct NativeKeyInfo {
+    pub encrypted: bool,
+    pub algorithm: String,
+    pub fingerprint: String,
+}
+
+/// An operation that looks at a key.
+#[napi]
+pub struct PendingKeyInfo(pub(crate) Pending<alknet::KeyInfo>);
+
+#[napi]
+impl PendingKeyInfo {
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.0.id
+    }
+
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    #[napi]
+    pub fn failure(&self) -> Option<NativeError> {
+        self.0.failure()
+    }
+
+    #[napi]
+    pub fn take(&self) -> Result<NativeKeyInfo> {
+        let alknet::KeyInfo { encrypted, algorithm, fingerprint, .. } = self.0.take()?;
+        Ok(NativeKeyInfo { encrypted, algorithm, fingerprint })
+    }
+}
+
+/// An operation that gives nothing.
+#[napi]
+pub struct PendingUnit(pub(crate) Pending<()>);
+
+#[napi]
+impl PendingUnit {
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.0.id
+    }
+
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    #[napi]
+    pub fn failure(&self) -> Option<NativeError> {
+        self.0.failure()
+    }
+
+    #[napi]
+    pub fn take(&self) -> Result<()> {
+        self.0.take()
+    }
+}

@@ -6,7 +6,8 @@ use alknet::Events;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
-use crate::bell::{Bell, Ringer};
+use crate::bell::{Bell, Doorbell, Ringer};
+use crate::pending::{Pending, PendingUnit};
 use crate::runtime::{conversation, runtime};
 use crate::stream::NativeStream;
 
@@ -56,6 +57,19 @@ impl NativeServer {
     #[napi]
     pub fn connection_string(&self) -> String {
         self.server.connection_string()
+    }
+
+    /// Lines of the authorised keys that are not used, and why.
+    #[napi]
+    pub fn warnings(&self) -> Vec<String> {
+        self.server.warnings()
+    }
+
+    /// Reads the authorised keys again.
+    #[napi]
+    pub fn reload(&self, bell: &Doorbell) -> Result<PendingUnit> {
+        let server = Arc::clone(&self.server);
+        Pending::start(bell, async move { server.reload().await }).map(PendingUnit)
     }
 
     /// Begins to close; the bell rings when all is gone.

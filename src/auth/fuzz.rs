@@ -3,10 +3,10 @@
 
 use futures_util::FutureExt;
 use russh::keys::ssh_key::LineEnding;
-use russh::keys::{Algorithm, PublicKey};
+use russh::keys::{Algorithm, PrivateKey, PublicKey};
 
 use super::known_hosts::{Found, KnownHosts, Verdict};
-use super::{HostKeys, KeySource, Trust, fingerprint, load_private};
+use super::{HostKeys, KeySource, Locked, Trust, Use, fingerprint};
 use crate::error::Result;
 use crate::target::HostPort;
 
@@ -56,10 +56,10 @@ pub(crate) fn private_key(bytes: &[u8]) {
 }
 
 fn load(bytes: &[u8]) {
-    match load_private(&KeySource::memory(bytes)) {
+    match load_private(bytes) {
         Ok(key) => {
             let text = key.to_openssh(LineEnding::LF).expect("a key that loads can be written");
-            let again = load_private(&KeySource::memory(text.as_bytes())).expect("and read again");
+            let again = load_private(text.as_bytes()).expect("and read again");
             assert_eq!(again.public_key().key_data(), key.public_key().key_data());
         }
         Err(error) => {
@@ -68,6 +68,11 @@ fn load(bytes: &[u8]) {
             assert!(told.starts_with("the key given in memory"), "{told}");
         }
     }
+}
+
+fn load_private(bytes: &[u8]) -> Result<PrivateKey> {
+    let source = KeySource::memory(bytes);
+    Locked { source: &source, passphrase: None, insecure_permissions: false }.load(Use::User)
 }
 
 /// `bytes` in the coat of an OpenSSH private key, so that what is inside is reached too.

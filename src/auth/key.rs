@@ -1,14 +1,23 @@
-//! Private keys in OpenSSH format, from a file or from memory.
+//! Private keys in OpenSSH format, from a file or from memory, with or without a passphrase.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::ssh_key::{Error as KeyError, Kdf};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use super::file::{self, quoted};
+use super::key_line::RSA_BITS;
 use crate::error::{Code, Error, Phase, Result};
 
-/// A key file is a few kilobytes; anything longer is something else.
-const LONGEST_KEY_FILE: u64 = 64 * 1024;
+/// Bits of an RSA host key. It is used for years, by everybody, so it is longer than a user's has to be (NIST SP 800-57).
+const RSA_HOST_BITS: RangeInclusive<u32> = 3072..=8192;
+
+/// Rounds of key derivation that are worked off: `ssh-keygen` makes 24, and a thousand take half a minute. A file that asks
+/// for billions must not keep a thread busy for ever.
+const MOST_ROUNDS: u32 = 2048;
 
 /// Where a key, or a list of keys, comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,28 +34,12 @@ impl KeySource {
         Self::Memory(Zeroizing::new(bytes.into()))
     }
 
-    /// The contents as text.
-    pub(crate) fn read(&self) -> Result<Zeroizing<String>> {
-        let bytes = match self {
-            Self::Memory(bytes) => bytes.clone(),
-            Self::Path(path) => {
-                let shown = path.display().to_string();
-                let failed = |e| Error::system("open", &shown, e).at(Phase::Config);
-                let file = std::fs::File::open(path).map_err(failed)?;
-                let meta = file.metadata().map_err(failed)?;
-                if !meta.is_file() || meta.len() > LONGEST_KEY_FILE * 16 {
-                    return Err(Error::new(Code::KeyInvalid, format!("{shown} is not a key file"))
-                        .at(Phase::Config));
-                }
-                let mut bytes = Zeroizing::new(Vec::new());
-                std::io::Read::read_to_end(&mut &file, &mut bytes).map_err(failed)?;
-                bytes
-            }
-        };
-        let text = std::str::from_utf8(&bytes).map_err(|_| {
-            Error::new(Code::KeyInvalid, format!("{self:?} is not text")).at(Phase::Config)
-        })?;
-        Ok(Zeroizing::new(text.to_owned()))
+    /// As a shell takes it, for a command in a hint.
+    fn shell(&self) -> String {
+        match self {
+            Self::Path(path) => quoted(&path.display().to_string()),
+            Self::Memory(_) => "KEYFILE".to_owned(),
+        }
     }
 }
 
@@ -60,32 +53,177 @@ impl std::fmt::Debug for KeySource {
     }
 }
 
-/// Loads a private key.
-///
-/// # Errors
-/// `ERR_ALKNET_KEY_INVALID` for PEM (with the command that converts it), encrypted and broken keys; the file's own failure otherwise.
-pub(crate) fn load_private(source: &KeySource) -> Result<PrivateKey> {
-    let text = source.read()?;
-    let text = text.trim();
-    let invalid =
-        |why: &str| Error::new(Code::KeyInvalid, format!("{source:?}: {why}")).at(Phase::Config);
-    if text.starts_with("-----BEGIN ") && !text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
-        let path = match source {
-            KeySource::Path(path) => path.display().to_string(),
-            KeySource::Memory(_) => "KEYFILE".to_owned(),
+/// The passphrase of a private key. Wiped from memory when dropped, and never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Passphrase(Zeroizing<Vec<u8>>);
+
+impl Passphrase {
+    /// Takes the bytes as they are typed: no end of line.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+}
+
+impl std::fmt::Debug for Passphrase {
+    /// Never the contents.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passphrase")
+    }
+}
+
+/// What a private key says of itself without its passphrase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyInfo {
+    /// Whether a passphrase is needed to use it.
+    pub encrypted: bool,
+    /// `ssh-ed25519`, `ssh-rsa`, …
+    pub algorithm: String,
+    /// `SHA256:…` of the public key.
+    pub fingerprint: String,
+}
+
+/// What a private key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Logging in.
+    User,
+    /// Being a server.
+    Host,
+}
+
+/// Where a private key is, and how it is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Locked<'a> {
+    pub(crate) source: &'a KeySource,
+    pub(crate) passphrase: Option<&'a Passphrase>,
+    /// Takes a file whatever its owner and mode.
+    pub(crate) insecure_permissions: bool,
+}
+
+impl Locked<'_> {
+    /// Loads the key. Blocks, for seconds when it is encrypted.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_KEY_INVALID` for whatever is wrong with key, passphrase or file; the system's own failure.
+    pub(crate) fn load(self, purpose: Use) -> Result<PrivateKey> {
+        let key = self.read()?;
+        self.check_kind(&key, purpose)?;
+        if key.is_encrypted() { self.decrypt(&key) } else { Ok(key) }
+    }
+
+    /// Looks at the key without opening it.
+    ///
+    /// # Errors
+    /// Those of [`Locked::load`], but for the passphrase's.
+    pub(crate) fn inspect(self) -> Result<KeyInfo> {
+        let key = self.read()?;
+        Ok(KeyInfo {
+            encrypted: key.is_encrypted(),
+            algorithm: key.algorithm().to_string(),
+            fingerprint: fingerprint(key.public_key()),
+        })
+    }
+
+    fn read(self) -> Result<PrivateKey> {
+        match self.source {
+            KeySource::Memory(bytes) => self.parse(bytes),
+            KeySource::Path(path) => {
+                let contents = file::read(path)?;
+                // Before the file's mode: of a public key everybody may know.
+                let key = self.parse(&contents.bytes)?;
+                if !self.insecure_permissions {
+                    contents.must_be_secret()?;
+                }
+                Ok(key)
+            }
+        }
+    }
+
+    fn parse(self, bytes: &[u8]) -> Result<PrivateKey> {
+        let text = std::str::from_utf8(bytes).map_err(|_| self.invalid("it is not text"))?.trim();
+        if !text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
+            return Err(self.not_a_key(text));
+        }
+        PrivateKey::from_openssh(text).map_err(|_| self.invalid("the key is damaged"))
+    }
+
+    fn not_a_key(self, text: &str) -> Error {
+        let shell = self.source.shell();
+        let first = text.lines().next().unwrap_or_default();
+        let is_public = ["ssh-", "ecdsa-", "sk-"].iter().any(|start| first.starts_with(start))
+            || (first.starts_with("----") && first.contains("PUBLIC KEY"));
+        if is_public {
+            return self
+                .invalid("this is a public key; the private key is needed")
+                .hint("the private key is the file without .pub");
+        }
+        if first.starts_with("PuTTY-User-Key-File-") {
+            return self.invalid("PuTTY keys are not supported, only OpenSSH's format").hint(format!(
+                "convert it with: puttygen {shell} -O private-openssh-new -o NEWFILE (PuTTYgen: Conversions, Export OpenSSH key, new format)"
+            ));
+        }
+        if first.starts_with("-----BEGIN ") && first.contains("PRIVATE KEY") {
+            return self
+                .invalid("PEM keys are not supported, only OpenSSH's format")
+                .hint(format!("convert a copy of it with: ssh-keygen -p -f {shell}"));
+        }
+        self.invalid("not an OpenSSH private key")
+            .hint("a key is made with: ssh-keygen -t ed25519 -f FILE")
+    }
+
+    fn check_kind(self, key: &PrivateKey, purpose: Use) -> Result<()> {
+        let bits = match (key.public_key().key_data(), purpose) {
+            (KeyData::Ed25519(_) | KeyData::Ecdsa(_), _) => return Ok(()),
+            (KeyData::Rsa(rsa), _) if cfg!(feature = "rsa") => rsa.key_size(),
+            (KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_), _) => {
+                return Err(self.invalid("keys of security tokens (sk-) are not supported"));
+            }
+            _ => {
+                let what = key.algorithm();
+                return Err(self.invalid(&format!("{what} keys are not supported")));
+            }
         };
-        return Err(invalid("PEM keys are not supported, only OpenSSH's format")
-            .hint(format!("convert a copy of it with: ssh-keygen -p -f {path}")));
+        let (allowed, whose) = match purpose {
+            Use::User => (RSA_BITS, "an RSA key"),
+            Use::Host => (RSA_HOST_BITS, "an RSA host key"),
+        };
+        if allowed.contains(&bits) {
+            return Ok(());
+        }
+        let (least, most) = (allowed.start(), allowed.end());
+        let why = format!("{whose} must have {least} to {most} bits, this one has {bits}");
+        Err(self.invalid(&why).hint("make a new one: ssh-keygen -t ed25519 -f FILE"))
     }
-    if text.starts_with("ssh-") || text.starts_with("ecdsa-") {
-        return Err(invalid("this is a public key; the private key is needed"));
+
+    fn decrypt(self, key: &PrivateKey) -> Result<PrivateKey> {
+        let Some(passphrase) = self.passphrase else {
+            return Err(self
+                .invalid("the key is encrypted, and no passphrase was given")
+                .hint("give its passphrase"));
+        };
+        if let Kdf::Bcrypt { rounds, .. } = key.kdf()
+            && *rounds > MOST_ROUNDS
+        {
+            let why = format!("its passphrase takes {rounds} rounds, more than {MOST_ROUNDS}");
+            let shell = self.source.shell();
+            return Err(self.invalid(&why).hint(format!("ssh-keygen -p -a 100 -f {shell}")));
+        }
+        key.decrypt(&passphrase.0).map_err(|error| match error {
+            KeyError::AlgorithmUnknown | KeyError::AlgorithmUnsupported { .. } => {
+                let why = format!("it is encrypted with {}, which is not supported", key.cipher());
+                let shell = self.source.shell();
+                self.invalid(&why).hint(format!("ssh-keygen -p -Z aes256-ctr -f {shell}"))
+            }
+            _ => self
+                .invalid("the passphrase is wrong, or the key is damaged")
+                .hint(format!("try it with: ssh-keygen -y -f {}", self.source.shell())),
+        })
     }
-    let key = PrivateKey::from_openssh(text).map_err(|_| invalid("not an OpenSSH private key"))?;
-    if key.is_encrypted() {
-        return Err(invalid("the key is encrypted, and passphrases are not supported yet")
-            .hint("use a key without a passphrase, protected by its file mode"));
+
+    fn invalid(self, why: &str) -> Error {
+        Error::new(Code::KeyInvalid, format!("{:?}: {why}", self.source)).at(Phase::Config)
     }
-    Ok(key)
 }
 
 /// `SHA256:…`, as OpenSSH prints it.
@@ -102,13 +240,12 @@ pub(crate) struct HostKey {
 }
 
 impl HostKey {
-    /// Loads the key, or makes an Ed25519 one that lives as long as the process.
-    pub(crate) fn load_or_make(source: Option<&KeySource>) -> Result<Self> {
-        let broken = |e: russh::keys::ssh_key::Error| {
-            Error::new(Code::KeyInvalid, format!("host key: {e}")).at(Phase::Config)
-        };
-        let mut private = match source {
-            Some(source) => load_private(source)?,
+    /// Loads the key, or makes an Ed25519 one that lives as long as the process. Blocks like [`Locked::load`].
+    pub(crate) fn load_or_make(locked: Option<Locked<'_>>) -> Result<Self> {
+        let broken =
+            |e: KeyError| Error::new(Code::KeyInvalid, format!("host key: {e}")).at(Phase::Config);
+        let mut private = match locked {
+            Some(locked) => locked.load(Use::Host)?,
             None => PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
                 .map_err(broken)?,
         };

@@ -1,16 +1,29 @@
 //! Keys and who may use them. Decides; opens no socket and logs no secret.
 
 mod authorized_keys;
+mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod gate;
 mod host_key;
 mod key;
+mod key_line;
+mod key_options;
+mod key_ring;
+mod key_rules;
 mod known_hosts;
+mod pattern;
 
 pub(crate) use authorized_keys::AuthorizedKeys;
 pub(crate) use gate::Gate;
 pub(crate) use host_key::HostKeys;
 pub use host_key::Trust;
-pub use key::KeySource;
-pub(crate) use key::{HostKey, fingerprint, load_private};
+pub(crate) use key::{HostKey, Locked, Use, fingerprint};
+pub use key::{KeyInfo, KeySource, Passphrase};
+pub(crate) use key_ring::KeyRing;
+pub(crate) use key_rules::KeyRules;
+
+/// Unix seconds.
+pub(crate) fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}

@@ -57,7 +57,7 @@ impl ChannelManager {
     /// attempts would not mend.
     pub async fn new(options: &ConnectOptions, reconnect: Reconnect) -> Result<Self> {
         let shared = Arc::new(Shared {
-            attempt: Mutex::new(options.attempt()?),
+            attempt: Mutex::new(options.attempt().await?),
             reconnect,
             scope: Scope::new(),
             standing: watch::Sender::new(Standing::Down(None)),

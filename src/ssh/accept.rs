@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use russh::{Disconnect, server};
+use russh::Disconnect;
+use russh::server;
 
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
+use super::login::{Attempts, Identity};
 use super::server::{Handler, Policy, Tickets};
 use super::session::Info;
+use crate::error::{Code, Error, Phase};
 use crate::io::{Connected, Ends};
 use crate::scope::Scope;
 
@@ -25,20 +28,26 @@ pub(crate) async fn accept(
 ) {
     let link = Arc::new(Link::default());
     let core = Core::new(scope.clone(), Arc::clone(&link), policy.window);
-    let login = Arc::new(Mutex::new(Some(tickets)));
+    let tickets = Arc::new(Mutex::new(Some(tickets)));
+    let source = transport.ends.remote.map(|remote| remote.ip());
+    let keys = &policy.keys;
+    let identity = Arc::new(Identity::new(Arc::clone(keys), source));
+    let mut lists = keys.watch();
     let handler = Handler {
         core: EndGuard(Arc::clone(&core)),
-        login: Arc::clone(&login),
+        attempts: Attempts::new(scope.clone(), Arc::clone(keys), source, policy.max_auth_attempts),
+        identity: Arc::clone(&identity),
+        rules: Arc::default(),
+        tickets: Arc::clone(&tickets),
         place: None,
         info: Arc::new(blank_info(&transport.ends, &policy)),
-        offers: 0,
         policy: Arc::clone(&policy),
     };
     let config = Arc::clone(&policy.config);
     let io = Elastic::new(transport.io, Arc::clone(&link));
     let deadline = tokio::time::sleep(policy.login_timeout);
     tokio::pin!(deadline);
-    let running = tokio::select! {
+    let mut running = tokio::select! {
         running = server::run_stream(config, io, handler) => match running {
             Ok(running) => running,
             Err(e) => return tracing::debug!(error = %e, "no SSH session"),
@@ -46,8 +55,6 @@ pub(crate) async fn accept(
         () = &mut deadline => return tracing::info!("login took too long"),
         () = scope.cancelled() => return,
     };
-    let handle = running.handle();
-    tokio::pin!(running);
     let mut undecided = true;
     loop {
         tokio::select! {
@@ -59,22 +66,31 @@ pub(crate) async fn accept(
             }
             () = &mut deadline, if undecided => {
                 undecided = false;
-                if login.lock().is_some() {
+                if tickets.lock().is_some() {
                     tracing::info!("login took too long");
-                    link.kill();
                     break;
                 }
             }
+            text = identity.revoked(&mut lists) => {
+                core.set_failure(Error::new(Code::SessionClosed, text.as_str()).at(Phase::Stream));
+                say_goodbye(running, text).await;
+                break;
+            }
             () = scope.cancelled() => {
                 core.set_closing();
-                let bye = handle.disconnect(Disconnect::ByApplication, "shutdown".into(), String::new());
-                let _ = tokio::time::timeout(CLOSE_LIMIT, async { drop(bye.await); (&mut running).await }).await;
-                link.kill();
+                say_goodbye(running, "shutdown".into()).await;
                 break;
             }
         }
     }
     core.end();
+}
+
+/// Sends the client a reason, and lets the session close by itself for a while.
+async fn say_goodbye(running: server::RunningSession<Handler>, text: String) {
+    let handle = running.handle();
+    let bye = handle.disconnect(Disconnect::ByApplication, text, String::new());
+    let _ = tokio::time::timeout(CLOSE_LIMIT, async { tokio::join!(bye, running) }).await;
 }
 
 fn blank_info(ends: &Ends, policy: &Policy) -> Info {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use russh::client::{self, AuthResult, ChannelOpenHandle};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelId, ChannelOpenFailure};
 
 use super::core::{Core, EndGuard, session_error};
@@ -24,7 +24,7 @@ pub(crate) struct Login {
     /// The server as the user named it.
     pub(crate) server: String,
     pub(crate) user: String,
-    pub(crate) key: PrivateKey,
+    pub(crate) key: Arc<PrivateKey>,
     pub(crate) host_keys: HostKeys,
     pub(crate) keepalive: Keepalive,
     pub(crate) window: u32,
@@ -94,28 +94,41 @@ async fn authenticate(
     core: &Core,
     server: &str,
     user: &str,
-    key: PrivateKey,
+    key: Arc<PrivateKey>,
 ) -> Result<()> {
     let failed = |e: &russh::Error| handshake_error(core, server, e, Phase::Auth);
-    let hash = match key.algorithm().is_rsa() {
-        true => handle.best_supported_rsa_hash().await.map_err(|e| failed(&e))?.flatten(),
-        false => None,
-    };
     let shown = fingerprint(key.public_key());
-    let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
-    match handle.authenticate_publickey(user, key).await.map_err(|e| failed(&e))? {
-        AuthResult::Success => Ok(()),
-        AuthResult::Failure { remaining_methods, partial_success } => {
-            let why = match partial_success {
-                true => {
-                    format!("{server} wants more than a key from {user}: {remaining_methods:?}")
-                }
-                false => format!("{server} did not accept key {shown} for user {user}"),
-            };
-            Err(Error::new(Code::AuthRejected, why)
-                .at(Phase::Auth)
-                .hint("the key's .pub line must be in the server's authorized_keys"))
+    let hashes = match key.algorithm().is_rsa() {
+        true => rsa_hashes(handle.best_supported_rsa_hash().await.map_err(|e| failed(&e))?),
+        false => &[None],
+    };
+    let mut why = format!("{server} takes RSA keys with SHA-1 only, which we do not");
+    for hash in hashes {
+        let key = PrivateKeyWithHashAlg::new(Arc::clone(&key), *hash);
+        match handle.authenticate_publickey(user, key).await.map_err(|e| failed(&e))? {
+            AuthResult::Success => return Ok(()),
+            AuthResult::Failure { remaining_methods, partial_success: true } => {
+                why = format!("{server} wants more than a key from {user}: {remaining_methods:?}");
+                break;
+            }
+            AuthResult::Failure { .. } => {
+                why = format!("{server} did not accept key {shown} for user {user}");
+            }
         }
+    }
+    Err(Error::new(Code::AuthRejected, why)
+        .at(Phase::Auth)
+        .hint("the key's .pub line must be in the server's authorized_keys"))
+}
+
+/// The hashes to sign with, given what the server says of RSA (RFC 8308 §3.1): of one that says nothing, both are tried. Never
+/// SHA-1, which is what `None` would stand for.
+fn rsa_hashes(said: Option<Option<HashAlg>>) -> &'static [Option<HashAlg>] {
+    match said {
+        Some(Some(HashAlg::Sha256)) => &[Some(HashAlg::Sha256)],
+        Some(Some(_)) => &[Some(HashAlg::Sha512)],
+        Some(None) => &[],
+        None => &[Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
     }
 }
 

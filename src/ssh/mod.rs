@@ -12,6 +12,7 @@ mod flush;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod greeting;
+mod login;
 mod open;
 mod refusals;
 mod server;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use russh::keys::PublicKey;
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, PublicKeyOffer, VerifiedPublicKey};
 use russh::{ChannelId, ChannelOpenFailure, Disconnect};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,18 +13,17 @@ use super::channel::Channel;
 use super::core::EndGuard;
 use super::flush::Writer;
 use super::greeting::session_id;
+use super::login::{Attempts, Identity};
 use super::session::Info;
 use super::stream::Stream;
-use crate::auth::{AuthorizedKeys, fingerprint};
+use crate::auth::{KeyRing, KeyRules, fingerprint};
 use crate::target::{CONTROL, Target};
-
-/// Keys a client may offer before it proves one (reference table: "auth tries / offered keys").
-const MAX_OFFERS: u32 = 20;
 
 /// What a server decides with, shared by its sessions.
 pub(crate) struct Policy {
     pub(crate) config: Arc<server::Config>,
-    pub(crate) keys: AuthorizedKeys,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) max_auth_attempts: u32,
     pub(crate) host_key_fingerprint: String,
     pub(crate) window: u32,
     pub(crate) login_timeout: Duration,
@@ -43,11 +41,14 @@ pub(crate) type Tickets = Box<dyn Send + Sync>;
 pub(super) struct Handler {
     pub(super) core: EndGuard,
     pub(super) policy: Arc<Policy>,
+    pub(super) attempts: Attempts,
+    pub(super) identity: Arc<Identity>,
+    /// What the key that logged in may do.
+    pub(super) rules: Arc<KeyRules>,
     /// Emptied at log-in.
-    pub(super) login: Arc<Mutex<Option<Tickets>>>,
+    pub(super) tickets: Arc<Mutex<Option<Tickets>>>,
     pub(super) place: Option<OwnedSemaphorePermit>,
     pub(super) info: Arc<Info>,
-    pub(super) offers: u32,
 }
 
 type Handled = Result<(), russh::Error>;
@@ -56,22 +57,6 @@ impl Handler {
     async fn pump(&self, id: ChannelId) -> Handled {
         self.core.0.pump(id).await;
         Ok(())
-    }
-
-    fn is_valid_user(user: &str) -> bool {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
-        (1..=64).contains(&user.len()) && user.bytes().all(allowed)
-    }
-
-    /// The same path, and the same answer, for an unknown user and an unknown key.
-    fn may_log_in(&self, user: &str, key: &PublicKey) -> bool {
-        self.policy.keys.allows(key) & Self::is_valid_user(user)
-    }
-
-    fn log_attempt(&self, user: &str, key: &PublicKey, result: &'static str) {
-        let remote_addr = self.info.remote.map(|a| a.ip().to_string()).unwrap_or_default();
-        let user = user.escape_default().take(128).collect::<String>();
-        tracing::info!(%remote_addr, %user, key_fingerprint = %fingerprint(key), result, "auth attempt");
     }
 
     /// Decides on a channel and, when it is ours, hands its stream to the program.
@@ -85,6 +70,10 @@ impl Handler {
         let refuse = |code, text: &str| ChannelOpenFailure::Other { code, reason: text.to_owned() };
         let core = &self.core.0;
         let target = match Target::from_open(host, port) {
+            Ok(Target::Reserved(_)) if !self.rules.may_reach_program() => {
+                let reason = "this key may run its command only, and none is run here";
+                return reply.reject(refuse(1, reason)).await;
+            }
             Ok(Target::Reserved(name)) if name == CONTROL => name,
             Ok(Target::Reserved(_)) => return reply.reject(refuse(1, "no such name here")).await,
             Ok(_) => {
@@ -123,11 +112,7 @@ impl server::Handler for Handler {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, russh::Error> {
-        self.offers += 1;
-        if self.offers > MAX_OFFERS {
-            return Err(russh::Error::Disconnect);
-        }
-        Ok(if self.may_log_in(user, offer.public_key) { Auth::Accept } else { Auth::reject() })
+        self.attempts.offered(user, offer.public_key, offer.algorithm).await
     }
 
     async fn auth_publickey(
@@ -135,23 +120,28 @@ impl server::Handler for Handler {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
-        if !self.may_log_in(user, key.public_key) {
-            self.log_attempt(user, key.public_key, "reject");
-            return Ok(Auth::reject());
-        }
-        self.log_attempt(user, key.public_key, "accept");
-        let info = Arc::make_mut(&mut self.info);
-        user.clone_into(&mut info.user);
-        info.key_fingerprint = fingerprint(key.public_key);
-        Ok(Auth::Accept)
+        self.attempts.proved(user, key.public_key, key.algorithm)
+    }
+
+    async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, russh::Error> {
+        self.attempts.refuse()
     }
 
     async fn auth_succeeded(&mut self, session: &mut server::Session) -> Handled {
+        let Some(proved) = self.attempts.take_proved() else {
+            return Err(russh::Error::Inconsistent);
+        };
         let core = &self.core.0;
         core.identified(session.remote_sshid());
         let info = Arc::make_mut(&mut self.info);
+        info.user = proved.user;
+        info.key_fingerprint = fingerprint(&proved.key);
         core.peer_version().clone_into(&mut info.peer);
         info.session_id = session_id(&core.link().theirs.lock(), &core.link().ours.lock());
+        self.rules = proved.rules;
+        if let Err(reason) = self.identity.set(proved.key) {
+            return session.disconnect(Disconnect::ByApplication, &reason, "");
+        }
         match Arc::clone(&self.policy.sessions).try_acquire_owned() {
             Ok(place) => self.place = Some(place),
             Err(_) => {
@@ -159,7 +149,7 @@ impl server::Handler for Handler {
             }
         }
         core.link().logged_in();
-        *self.login.lock() = None;
+        *self.tickets.lock() = None;
         Ok(())
     }
 

@@ -1,0 +1,254 @@
+//! A connection's log-in: the keys it shows, how often, and what the one that logs in may do, for as long as it may.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use russh::keys::{Algorithm, PublicKey};
+use russh::server::Auth;
+use tokio::sync::watch;
+
+use crate::auth::{self, AuthorizedKeys, KeyRing, KeyRules, fingerprint};
+use crate::scope::Scope;
+
+/// Keys a client may offer, good ones included (reference table: "auth tries / offered keys").
+const MAX_OFFERS: u32 = 20;
+
+/// What a connection has tried so far.
+pub(super) struct Attempts {
+    scope: Scope,
+    ring: Arc<KeyRing>,
+    source: Option<IpAddr>,
+    most_refusals: u32,
+    offers: u32,
+    refusals: u32,
+    /// Whom the next field is about.
+    user: String,
+    proved: Option<Proved>,
+}
+
+/// A key whose owner has logged in.
+pub(super) struct Proved {
+    pub(super) user: String,
+    pub(super) key: PublicKey,
+    pub(super) rules: Arc<KeyRules>,
+}
+
+impl Attempts {
+    pub(super) fn new(
+        scope: Scope,
+        ring: Arc<KeyRing>,
+        source: Option<IpAddr>,
+        most_refusals: u32,
+    ) -> Self {
+        let user = String::new();
+        Self { scope, ring, source, most_refusals, offers: 0, refusals: 0, user, proved: None }
+    }
+
+    /// A key is shown, with or without a signature.
+    pub(super) async fn offered(
+        &mut self,
+        user: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Result<Auth, russh::Error> {
+        self.begin(user);
+        self.offers += 1;
+        if self.offers > MAX_OFFERS {
+            return Err(russh::Error::Disconnect);
+        }
+        if self.ring.may_change() {
+            let ring = Arc::clone(&self.ring);
+            let _ = self.scope.blocking(move || ring.refresh()).await;
+        }
+        match self.judge(user, key, algorithm) {
+            Ok(_) => Ok(Auth::Accept),
+            Err(reason) => {
+                self.log(user, key, "reject", reason);
+                self.refuse()
+            }
+        }
+    }
+
+    /// The owner of a key has proved to be that.
+    pub(super) fn proved(
+        &mut self,
+        user: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Result<Auth, russh::Error> {
+        self.begin(user);
+        match self.judge(user, key, algorithm) {
+            Ok(rules) => {
+                self.log(user, key, "accept", "");
+                self.proved = Some(Proved { user: user.to_owned(), key: key.clone(), rules });
+                Ok(Auth::Accept)
+            }
+            Err(reason) => {
+                self.log(user, key, "reject", reason);
+                self.refuse()
+            }
+        }
+    }
+
+    /// Who has logged in.
+    pub(super) fn take_proved(&mut self) -> Option<Proved> {
+        self.proved.take()
+    }
+
+    /// Counts a refusal. russh counts too; both have been known to miscount.
+    pub(super) fn refuse(&mut self) -> Result<Auth, russh::Error> {
+        self.refusals += 1;
+        if self.refusals > self.most_refusals {
+            return Err(russh::Error::Disconnect);
+        }
+        Ok(Auth::reject())
+    }
+
+    /// What was proved for one user is nothing to the next one; the counts go on.
+    fn begin(&mut self, user: &str) {
+        if self.user != user {
+            user.clone_into(&mut self.user);
+            self.proved = None;
+        }
+    }
+
+    /// The rules of a key that may log in. The client gets one answer, after one time, whatever stands against it.
+    fn judge(
+        &self,
+        user: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Result<Arc<KeyRules>, &'static str> {
+        let rules = self.ring.list().admit(key, self.source, auth::now());
+        let user = is_valid_user(user).then_some(()).ok_or("no such user name");
+        let algorithm =
+            is_accepted(algorithm).then_some(()).ok_or("the signature algorithm is not accepted");
+        rules.and_then(|rules| user.and(algorithm).map(|()| rules))
+    }
+
+    fn log(&self, user: &str, key: &PublicKey, result: &'static str, reason: &'static str) {
+        let remote_addr = self.source.map(|source| source.to_string()).unwrap_or_default();
+        let user = user.escape_default().take(128).collect::<String>();
+        tracing::info!(%remote_addr, %user, key_fingerprint = %fingerprint(key), result, reason, "auth attempt");
+    }
+}
+
+fn is_valid_user(user: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
+    (1..=64).contains(&user.len()) && user.bytes().all(allowed)
+}
+
+/// No SHA-1, no DSA, and no token (sk-), whose touch russh does not check.
+fn is_accepted(algorithm: &Algorithm) -> bool {
+    match algorithm {
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => true,
+        Algorithm::Rsa { hash } => hash.is_some(),
+        _ => false,
+    }
+}
+
+/// Whom a session belongs to, judged anew with every new list of keys.
+pub(super) struct Identity {
+    ring: Arc<KeyRing>,
+    source: Option<IpAddr>,
+    key: OnceLock<PublicKey>,
+}
+
+impl Identity {
+    pub(super) fn new(ring: Arc<KeyRing>, source: Option<IpAddr>) -> Self {
+        Self { ring, source, key: OnceLock::new() }
+    }
+
+    /// The session has logged in. The list may be another than the one that was asked then: `Err` says why it now refuses.
+    pub(super) fn set(&self, key: PublicKey) -> Result<(), String> {
+        let _ = self.key.set(key);
+        self.refusal().map_or(Ok(()), Err)
+    }
+
+    /// Why the key may not log in any more, once that is so. Cancel-safe.
+    pub(super) async fn revoked(&self, lists: &mut watch::Receiver<Arc<AuthorizedKeys>>) -> String {
+        while lists.changed().await.is_ok() {
+            if let Some(reason) = self.refusal() {
+                return reason;
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let key = self.key.get()?;
+        let reason = self.ring.list().admit(key, self.source, auth::now()).err()?;
+        tracing::info!(key_fingerprint = %fingerprint(key), reason, "a session's key may no longer log in");
+        Some(format!("this key may no longer log in: {reason}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{HostKey, KeySource};
+
+    fn attempts(options: &str) -> (Attempts, PublicKey) {
+        let key = HostKey::load_or_make(None).unwrap();
+        let source = KeySource::memory(format!("{options} {}", key.public));
+        let ring = KeyRing::open(source, false).unwrap();
+        let source = Some([127, 0, 0, 1].into());
+        let attempts = Attempts::new(Scope::new(), Arc::new(ring), source, 6);
+        (attempts, key.private.public_key().clone())
+    }
+
+    #[tokio::test]
+    async fn what_was_proved_for_one_user_is_nothing_to_another() {
+        let (mut attempts, key) = attempts("");
+        assert_eq!(attempts.proved("anna", &key, &Algorithm::Ed25519).unwrap(), Auth::Accept);
+        assert_ne!(
+            attempts.offered("no/name", &key, &Algorithm::Ed25519).await.unwrap(),
+            Auth::Accept
+        );
+        assert!(attempts.take_proved().is_none());
+        attempts.proved("berta", &key, &Algorithm::Ed25519).unwrap();
+        assert_eq!(attempts.take_proved().map(|proved| proved.user), Some("berta".into()));
+    }
+
+    #[tokio::test]
+    async fn refusals_end_the_connection_after_six_whoever_they_were_for() {
+        let (mut attempts, _) = attempts("");
+        let stranger = HostKey::load_or_make(None).unwrap().private.public_key().clone();
+        for user in ["a", "b", "c", "d", "e", "f"] {
+            let answer = attempts.offered(user, &stranger, &Algorithm::Ed25519).await.unwrap();
+            assert_ne!(answer, Auth::Accept);
+        }
+        assert!(attempts.offered("g", &stranger, &Algorithm::Ed25519).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn offers_end_the_connection_after_twenty_good_as_they_are() {
+        let (mut attempts, key) = attempts("");
+        for _ in 0..MAX_OFFERS {
+            let answer = attempts.offered("anna", &key, &Algorithm::Ed25519).await.unwrap();
+            assert_eq!(answer, Auth::Accept);
+        }
+        assert!(attempts.offered("anna", &key, &Algorithm::Ed25519).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn options_names_and_algorithms_all_decide() {
+        for (options, user, algorithm, good) in [
+            ("", "anna", Algorithm::Ed25519, true),
+            (r#"from="127.0.0.0/8""#, "anna", Algorithm::Ed25519, true),
+            (r#"from="10.0.0.0/8""#, "anna", Algorithm::Ed25519, false),
+            (r#"expiry-time="20010101""#, "anna", Algorithm::Ed25519, false),
+            (r#"expiry-time="20010101",from="10.0.0.0/8""#, "anna", Algorithm::Ed25519, false),
+            ("", "", Algorithm::Ed25519, false),
+            ("", "an na", Algorithm::Ed25519, false),
+            ("", "anna", Algorithm::Rsa { hash: None }, false),
+            ("", "anna", Algorithm::SkEd25519, false),
+        ] {
+            let (mut attempts, key) = attempts(options);
+            let answer = attempts.offered(user, &key, &algorithm).await.unwrap();
+            assert_eq!(answer == Auth::Accept, good, "{options} {user} {algorithm}");
+            let answer = attempts.proved(user, &key, &algorithm).unwrap();
+            assert_eq!(answer == Auth::Accept, good, "{options} {user} {algorithm}");
+        }
+    }
+}
