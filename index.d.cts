@@ -25,6 +25,26 @@ export interface AlknetKeepalive {
   count?: number
 }
 
+/**
+ * The passphrase of a private key: itself, or a function that is asked for it, once, and only when the key is encrypted. A rejection
+ * of the function's promise becomes that of the whole call; the time it takes is not part of `connectTimeout`. The
+ * library wipes its own copies. Strings and Buffers of yours are yours to wipe: a Buffer with `fill(0)`, a string not at all.
+ */
+export type AlknetPassphrase =
+  | string
+  | Uint8Array
+  | ((key: AlknetKeyInfo) => string | Uint8Array | Promise<string | Uint8Array>)
+
+/** What an encrypted private key says of itself. */
+export interface AlknetKeyInfo {
+  /** `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, … */
+  algorithm: string
+  /** `SHA256:…` of the public key. */
+  fingerprint: string
+  /** The key's file, if it was given by path. */
+  path?: string
+}
+
 /** How to reach a server, who it must be, and who logs in. Only `server` and `identity` have no default that works. */
 export interface AlknetConnectOptions {
   /** `host:port`, `[v6]:port` or `host` (port 22). Default: the environment variable `ALKNET_SERVER`. */
@@ -33,10 +53,14 @@ export interface AlknetConnectOptions {
   transport?: 'tcp'
   /**
    * Private key that logs in, in OpenSSH format (`ssh-keygen -t ed25519`): a path, or the key itself in a Buffer.
-   * Default: the environment variable `ALKNET_IDENTITY` (a path). PEM is refused with `ERR_ALKNET_KEY_INVALID` and the
-   * command that converts it.
+   * Default: the environment variable `ALKNET_IDENTITY` (a path). Ed25519, ECDSA, or RSA from 2,048 bits. PEM and PuTTY keys are
+   * refused with `ERR_ALKNET_KEY_INVALID` and the command that converts them, and so is a file that others may read.
    */
   identity?: KeySource
+  /** Passphrase of `identity`, if it has one. Without the right one: `ERR_ALKNET_KEY_INVALID`. */
+  passphrase?: AlknetPassphrase
+  /** Takes key files whatever their owner and mode: for containers whose mounts cannot have others. Default `false`. */
+  insecurePermissions?: boolean
   /** User name to log in as. Default `'alknet'`. */
   user?: string
   /**
@@ -297,10 +321,21 @@ export interface AlknetServeOptions {
   listen?: string
   /** How bytes travel. Default `'tcp'`. */
   transport?: 'tcp'
-  /** Host private key, OpenSSH format: path or Buffer. Without it a fresh Ed25519 key is made in memory. */
+  /**
+   * Host private key, OpenSSH format: path or Buffer. Without it a fresh Ed25519 key is made in memory. Ed25519, ECDSA, or
+   * RSA from 3,072 bits; a file must be readable by its owner only.
+   */
   hostKey?: KeySource
-  /** Who may log in: path of an `authorized_keys` file, or its contents in a Buffer. Without any key `serve()` rejects with `ERR_ALKNET_CONFIG`. */
+  /** Passphrase of `hostKey`, if it has one. Without the right one: `ERR_ALKNET_KEY_INVALID`. */
+  hostKeyPassphrase?: AlknetPassphrase
+  /**
+   * Who may log in: path of an `authorized_keys` file, or its contents in a Buffer, with all options of sshd(8); see docs/keys.md.
+   * A file must not be writable by others, and is read again when it has changed. Without any key `serve()` rejects
+   * with `ERR_ALKNET_CONFIG`.
+   */
   authorizedKeys?: KeySource
+  /** As in `AlknetConnectOptions`, for `hostKey` and `authorizedKeys`. */
+  insecurePermissions?: boolean
   /** Stops the server, as `close()` does. */
   signal?: AbortSignal
   /** As in `AlknetConnectOptions`. */
@@ -317,7 +352,7 @@ export interface AlknetServeOptions {
 export interface AlknetLimits {
   /** From accept to logged in, ms. Default 20 000. */
   loginTimeout?: number
-  /** Log-in attempts per connection. Default 6. */
+  /** Refused log-in attempts per connection, keys that are only offered included, as in sshd. Default 6. */
   maxAuthAttempts?: number
   /** Connections that have not logged in yet. Default 256. */
   maxUnauthenticated?: number
@@ -346,6 +381,14 @@ export interface AlknetServerEvents {
 export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDisposable {
   /** The same as `on('connection', listener)`. */
   onConnection(listener: (stream: AlknetStream, info: ConnectionInfo) => void): this
+  /**
+   * Reads `authorizedKeys` again, and nothing else; a file that has changed is also read at the next log-in. Sessions whose key may no
+   * longer log in (it is gone, it has expired, it is not for their address) are told so and closed within 5 s. Rejects when the
+   * list cannot be used (`ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`, `ENOENT`, …): the old keys stay.
+   */
+  reload(): Promise<void>
+  /** Lines of `authorizedKeys` that are not used, and why: `authorized_keys line 3: option 1 is not known`. */
+  readonly warnings: readonly string[]
   /** Addresses listened on, with real ports, as `host:port`. */
   readonly addresses: readonly string[]
   /** `SHA256:…` of the host key: what a client pins in `hostKeys`. */

@@ -6,10 +6,12 @@ import type {
   AlknetSessionOptions,
   AlknetStream as Stream,
 } from '../index.js'
+import type { NativeConnectOptions } from '../native/binding.js'
 import { doorbell } from './doorbell.js'
 import { invalidType } from './errors.js'
 import { native } from './native.js'
 import { abortSignal, boolean, connectOptions, object, text } from './options.js'
+import { passphrase, wiping } from './passphrase.js'
 import { settle } from './pending.js'
 import { AlknetStream } from './stream.js'
 
@@ -26,12 +28,25 @@ export async function connect(
   const [connectionString, options] = whereAndHow(first, second)
   const signal = abortSignal(options.signal)
   const allowHalfOpen = boolean('options.allowHalfOpen', options.allowHalfOpen)
-  const checked = connectOptions(connectionString, options)
+  const checked = await unlocked(connectionString, options, signal)
   return settle(
-    () => native().connect(doorbell(), checked),
+    () => wiping(checked.passphrase, () => native().connect(doorbell(), checked)),
     (stream) => new AlknetStream(stream, allowHalfOpen),
     signal,
   )
+}
+
+/** Checks the options, and asks for the passphrase of a key that has one. */
+export async function unlocked(
+  connectionString: string | undefined,
+  options: AlknetConnectOptions,
+  signal: AbortSignal | undefined,
+): Promise<NativeConnectOptions> {
+  const checked = connectOptions(connectionString, options)
+  const { identityPath: path, identity: contents, insecurePermissions = false } = checked
+  const key = { path, contents, insecurePermissions }
+  const secret = await passphrase('options.passphrase', options.passphrase, key, signal)
+  return secret === undefined ? checked : { ...checked, passphrase: secret }
 }
 
 /** The arguments of `connect()` and `openSession()`: a connection string or options, or both. */

@@ -17,6 +17,7 @@ import type {
   NativeSource,
 } from '../native/binding.js'
 import { AlknetError, invalidType, invalidValue } from './errors.js'
+import { checkPassphrase } from './passphrase.js'
 
 // The longest time a timer can be set to, in Node and so in every option that is a time.
 const LONGEST = 0x7fff_ffff
@@ -31,12 +32,14 @@ export function connectOptions(
   const identity =
     options.identity === undefined ? process.env.ALKNET_IDENTITY || undefined : options.identity
   const { path, contents } = key('options.identity', identity)
+  checkPassphrase('options.passphrase', options.passphrase)
   checkTransport(options.transport)
   return defined<NativeConnectOptions>({
     connectionString,
     server: server ?? (connectionString ? undefined : process.env.ALKNET_SERVER || undefined),
     identityPath: path,
     identity: contents,
+    insecurePermissions: boolean('options.insecurePermissions', options.insecurePermissions),
     user: text('options.user', options.user),
     target: text('options.target', options.target),
     hostKeys: hostKeys(options.hostKeys),
@@ -67,11 +70,13 @@ export function reconnectOptions(given: AlknetSessionOptions['reconnect']): Nati
 export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
   const hostKey = key('options.hostKey', options.hostKey)
   const authorizedKeys = source('options.authorizedKeys', options.authorizedKeys)
+  checkPassphrase('options.hostKeyPassphrase', options.hostKeyPassphrase)
   checkTransport(options.transport)
   return defined<NativeServeOptions>({
     listen: text('options.listen', options.listen),
     hostKeyPath: hostKey.path,
     hostKey: hostKey.contents,
+    insecurePermissions: boolean('options.insecurePermissions', options.insecurePermissions),
     authorizedKeysPath: authorizedKeys.path,
     authorizedKeys: authorizedKeys.contents,
     ...keepalive(options.keepalive),

@@ -9,9 +9,10 @@ import type * as contract from '../index.js'
 import type { NativeServer } from '../native/binding.js'
 import { ConnectionIterator } from './connection-iterator.js'
 import { CLOSED, doorbell, READABLE, Slot } from './doorbell.js'
-import { invalidType } from './errors.js'
+import { AlknetError, invalidType } from './errors.js'
 import { native } from './native.js'
 import { abortSignal, boolean, object, serveOptions } from './options.js'
+import { passphrase, wiping } from './passphrase.js'
 import { settle } from './pending.js'
 import { AlknetStream } from './stream.js'
 
@@ -24,8 +25,13 @@ export async function serve(options: contract.AlknetServeOptions): Promise<contr
   const signal = abortSignal(options.signal)
   const allowHalfOpen = boolean('options.allowHalfOpen', options.allowHalfOpen)
   const checked = serveOptions(options)
+  const { hostKeyPath: path, hostKey: contents, insecurePermissions = false } = checked
+  const key = { path, contents, insecurePermissions }
+  const given = options.hostKeyPassphrase
+  const secret = await passphrase('options.hostKeyPassphrase', given, key, signal)
+  const all = secret === undefined ? checked : { ...checked, hostKeyPassphrase: secret }
   return settle(
-    () => native().serve(doorbell(), checked),
+    () => wiping(secret, () => native().serve(doorbell(), all)),
     (server) => new AlknetServer(server, allowHalfOpen, signal),
     signal,
   )
@@ -90,6 +96,22 @@ class AlknetServer
 
   get listening(): boolean {
     return !this.#closed && this.#closing === undefined
+  }
+
+  get warnings(): readonly string[] {
+    return this.#native.warnings()
+  }
+
+  async reload(): Promise<void> {
+    if (!this.listening) {
+      const details = { phase: 'config' } as const
+      throw new AlknetError('ERR_ALKNET_CONFIG', 'the server is closed', details)
+    }
+    await settle(
+      () => this.#native.reload(doorbell()),
+      () => undefined,
+      undefined,
+    )
   }
 
   close(): Promise<void> {

@@ -4,19 +4,12 @@
 import { EventEmitter } from 'node:events'
 import type * as contract from '../index.js'
 import type { NativeInfo, NativeSession, NativeStanding } from '../native/binding.js'
-import { whereAndHow } from './connect.js'
+import { unlocked, whereAndHow } from './connect.js'
 import { CLOSED, doorbell, READABLE, Slot } from './doorbell.js'
 import { AlknetError, fromNative } from './errors.js'
 import { native } from './native.js'
-import {
-  abortSignal,
-  boolean,
-  connectOptions,
-  milliseconds,
-  object,
-  reconnectOptions,
-  text,
-} from './options.js'
+import { abortSignal, boolean, milliseconds, object, reconnectOptions, text } from './options.js'
+import { wiping } from './passphrase.js'
 import { settle } from './pending.js'
 import { AlknetStream } from './stream.js'
 
@@ -32,10 +25,10 @@ export async function openSession(
 ): Promise<contract.AlknetSession> {
   const [connectionString, options] = whereAndHow(first, second)
   const signal = abortSignal(options.signal)
-  const checked = connectOptions(connectionString, options)
   const reconnect = reconnectOptions(options.reconnect)
+  const checked = await unlocked(connectionString, options, signal)
   return settle(
-    () => native().openSession(doorbell(), checked, reconnect),
+    () => wiping(checked.passphrase, () => native().openSession(doorbell(), checked, reconnect)),
     (session) => new AlknetSession(session),
     signal,
   )
