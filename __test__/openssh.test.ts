@@ -1,42 +1,17 @@
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
 import { connect as tcpConnect } from 'node:net'
 import { userInfo } from 'node:os'
-import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { expect, it } from 'vitest'
-import { type AlknetConnectOptions, type AlknetServer, connect, openSession } from '../index.js'
+import { type AlknetConnectOptions, connect, openSession } from '../index.js'
 import { closing, discard, nextConnection, rejection, sink, startServer } from './support/alknet.js'
 import { chunks, hear, MiB, receive, receiveAll, say, send, text } from './support/bytes.js'
 import { afterwards } from './support/cleanup.js'
-import { clientKey, hostKey, scratch, strangerKey } from './support/keys.js'
+import { clientKey, hostKey, strangerKey } from './support/keys.js'
 import { freePort, startEcho, startTcp } from './support/net.js'
-import { describeWith, peerPath } from './support/peers.js'
-import { type Program, start } from './support/program.js'
+import { describeWith } from './support/peers.js'
+import { startSsh } from './support/ssh.js'
 import { type Sshd, startSshd } from './support/sshd.js'
-
-/** Starts OpenSSH's client against `server`, with its host key known and nothing read from the user's files. */
-async function ssh(
-  server: AlknetServer,
-  args: readonly string[],
-  more?: { command?: readonly string[]; identity?: string },
-): Promise<Program> {
-  const [host, port] = (server.addresses[0] ?? '').split(':')
-  const knownHosts = join(scratch(), `known_hosts.${port}`)
-  writeFileSync(knownHosts, `[${host}]:${port} ${server.hostKey}\n`)
-  const settings = [
-    'BatchMode=yes',
-    'IdentitiesOnly=yes',
-    'StrictHostKeyChecking=yes',
-    `UserKnownHostsFile=${knownHosts}`,
-    'GlobalKnownHostsFile=none',
-  ].flatMap((setting) => ['-o', setting])
-  const key = more?.identity ?? (await clientKey()).path
-  const own = ['-F', 'none', '-p', `${port}`, '-i', key, ...settings]
-  return start(peerPath('ssh'), [...own, ...args, `visitor@${host}`, ...(more?.command ?? [])], {
-    lines: false,
-  })
-}
 
 /** One event as it goes over the wire: four bytes of length, then JSON. */
 function frame(value: unknown): Buffer {
@@ -54,7 +29,7 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
   it('carries framed messages with -W', async () => {
     const server = await startServer()
     const accepted = nextConnection(server)
-    const client = await ssh(server, ['-W', 'alknet-control:1'])
+    const client = await startSsh(server, ['-W', 'alknet-control:1'])
     const { stream, info } = await accepted
     expect(info).toMatchObject({ user: 'visitor', target: 'alknet-control' })
     expect(info.peer).toMatch(/^SSH-2\.0-OpenSSH_/)
@@ -75,7 +50,7 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
   it('carries 32 MiB both ways at once, then an end from each side', async () => {
     const server = await startServer()
     const accepted = nextConnection(server)
-    const client = await ssh(server, ['-W', 'alknet-control:1'])
+    const client = await startSsh(server, ['-W', 'alknet-control:1'])
     const { stream } = await accepted
     const answered = receiveAll(client.stdout)
     const asked = receiveAll(stream)
@@ -91,7 +66,7 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
     const server = await startServer()
     const port = await freePort()
     const forward = `127.0.0.1:${port}:alknet-control:1`
-    const client = await ssh(server, [...strictly, '-v', '-N', '-L', forward])
+    const client = await startSsh(server, [...strictly, '-v', '-N', '-L', forward])
     await client.complains(/Entering interactive session/)
     const accepted = []
     const locals = []
@@ -108,7 +83,7 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
   it('loses the stream when the client is killed', async () => {
     const server = await startServer()
     const accepted = nextConnection(server)
-    const client = await ssh(server, ['-W', 'alknet-control:1'])
+    const client = await startSsh(server, ['-W', 'alknet-control:1'])
     const lost = closing(sink((await accepted).stream))
     client.kill('SIGKILL')
     expect((await lost)?.code).toMatch(/^(ECONNRESET|ERR_ALKNET_SESSION_CLOSED)$/)
@@ -123,7 +98,7 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
     ['listening', [...strictly, '-N', '-R', '0:127.0.0.1:9'], [], /remote port forwarding failed/],
   ])('is refused %s, and told why', async (_what, args, command, said) => {
     const server = await startServer()
-    const client = await ssh(server, args, { command })
+    const client = await startSsh(server, args, { command })
     const { code, stderr } = await client.exit
     expect(stderr).toMatch(said)
     expect(code).toBe(255)
@@ -131,7 +106,7 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
 
   it('is refused with a key that is not authorised', async () => {
     const server = await startServer()
-    const client = await ssh(server, ['-W', 'alknet-control:1'], {
+    const client = await startSsh(server, ['-W', 'alknet-control:1'], {
       identity: (await strangerKey()).path,
     })
     const { code, stderr } = await client.exit
