@@ -17,6 +17,7 @@ pub type Property = fn(&[u8]);
 
 /// Every target: its name, which is that of its binary and of its folder of inputs in `fuzz/`, and what must hold.
 pub const TARGETS: &[(&str, Property)] = &[
+    ("authorized_keys", authorized_keys),
     ("connection_string", connection_string),
     ("envelope", envelope),
     ("frames", frames),
@@ -102,6 +103,11 @@ pub fn host_keys(data: &[u8]) {
     }
 }
 
+/// An `authorized_keys` file.
+pub fn authorized_keys(data: &[u8]) {
+    auth::authorized_keys(data);
+}
+
 /// A `known_hosts` file.
 pub fn known_hosts(data: &[u8]) {
     auth::known_hosts(data);
@@ -178,6 +184,16 @@ mod tests {
             assert!(source.contains(&format!("alknet::fuzz::{name}(")), "fuzz/targets/{name}.rs");
             assert!(manifest.contains(&format!("name = \"{name}\"")), "fuzz/Cargo.toml: {name}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_stays_small() {
+        let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
+        let all: u64 = TARGETS
+            .iter()
+            .map(|(name, _)| entries(&folder("corpus").join(name)).iter().map(size).sum::<u64>())
+            .sum();
+        assert!(all < 300 * 1024, "fuzz/corpus has {all} bytes");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 
 use super::known_hosts::{Found, KnownHosts, Verdict};
-use super::{HostKeys, KeySource, Locked, Trust, Use, fingerprint};
+use super::{AuthorizedKeys, HostKeys, KeySource, Locked, Trust, Use, fingerprint};
 use crate::error::Result;
 use crate::target::HostPort;
 
@@ -46,6 +46,27 @@ pub(crate) fn known_hosts(text: &[u8]) {
             let found = search(&at, &[&around.join(&b'\n'), revoked.as_bytes()].join(&b'\n'));
             assert!(found.revoked(other.key_data()).is_some(), "a revoked key was let through");
         }
+    }
+}
+
+/// A list is read to its end whatever is in it: a good line lets its key in and no other, and a bad one harms no other.
+pub(crate) fn authorized_keys(text: &[u8]) {
+    let key = PublicKey::from_openssh(OTHER).expect("a key");
+    let list = |bytes: &[u8]| AuthorizedKeys::load(&KeySource::memory(bytes), false);
+    let named = String::from_utf8_lossy(text).lines().any(|line| line.contains(BLOB));
+    for around in [[text, OTHER.as_bytes()], [OTHER.as_bytes(), text]] {
+        // What begins as a private key is refused as a whole.
+        let Ok((found, _)) = list(&around.join(&b'\n')) else { continue };
+        assert!(named || found.admit(&key, None, 0).is_ok(), "a good line was lost");
+        let lines = String::from_utf8_lossy(text).lines().count();
+        assert!(found.warnings().len() <= lines, "{:?}", found.warnings());
+        for warning in found.warnings() {
+            assert!(warning.len() <= LONGEST_MESSAGE, "{warning}");
+            assert!(!warning.contains(char::is_control), "{warning:?}");
+        }
+    }
+    if let Ok((found, _)) = list(text) {
+        assert!(named || found.admit(&key, None, 0).is_err(), "nobody named this key");
     }
 }
 
@@ -130,3 +151,6 @@ fn sorted(mut types: Vec<Algorithm>) -> Vec<Algorithm> {
 /// RFC 8032, §7.1, test 1: nobody's key.
 const OTHER: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea";
+
+/// What every line with that key has in it, however its blanks are.
+const BLOB: &str = "AAAAINdamAGCsQq31Uv";
