@@ -244,7 +244,8 @@ export interface ConnectionInfo {
 /**
  * A byte stream to the other end: a `Duplex` with the members of `net.Socket` that Node programs use.
  *
- * `end()` half-closes: the peer sees `'end'` and may go on sending. `destroy()` ends both directions at once; the peer,
+ * `end()` half-closes: the peer sees `'end'` and may go on sending. `'finish'` and the callback of `end()` come once all bytes and
+ * the end are with the operating system. `destroy()` ends both directions at once; the peer,
  * if it is an alknet, sees `ECONNRESET`, unless it has read the end already. Bytes that arrived before a loss are
  * delivered first.
  *

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { type AlknetStream, connect, openSession, serve } from '../index.js'
 import {
   closing,
+  discard,
   nextConnection,
   type Pair,
   pair,
@@ -12,7 +13,7 @@ import {
   startServer,
 } from './support/alknet.js'
 import { MiB, pattern, say, send } from './support/bytes.js'
-import { clientKey } from './support/keys.js'
+import { clientKey, strangerKey } from './support/keys.js'
 import { startFaultyLink } from './support/net.js'
 import { startNode } from './support/program.js'
 
@@ -186,6 +187,16 @@ async function startClient(
   return startNode(script, [JSON.stringify(await reach(server)), action], ['--expose-gc'])
 }
 
+/** All bytes up to the end; rejects when the stream is lost before it. */
+function whole(stream: AlknetStream): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+  return new Promise((resolve, reject) => {
+    stream.on('end', () => resolve(Buffer.concat(chunks)))
+    stream.on('error', reject) // comes after the end, too: the session went with the process
+  })
+}
+
 describe('a process', () => {
   it.each([
     'stream-destroyed',
@@ -240,6 +251,32 @@ describe('a process', () => {
     const child = await startClient('linger', server, 'exit-with-streams')
     expect(await child.exit).toMatchObject({ code: 7, signal: null, stderr: '' })
   })
+
+  it.each([5, 8 * MiB])(
+    'that leaves in the callback of end() has sent all %i bytes and the end',
+    async (size) => {
+      const server = await startServer()
+      const { server: address, hostKeys } = await reach(server)
+      const { path: identity, publicPath: authorizedKeys } = await clientKey()
+      const other = await strangerKey()
+      const asClient = async () => {
+        const accepted = nextConnection(server)
+        startNode('leave', ['connect', address, `${hostKeys}`, identity, `${size}`])
+        return whole((await accepted).stream)
+      }
+      const asServer = async () => {
+        const program = startNode('leave', ['serve', other.path, authorizedKeys, `${size}`])
+        const options = { server: await program.line(), hostKeys: other.fingerprint, identity }
+        return whole(discard(await connect(options)))
+      }
+      const expected = Buffer.alloc(size, 'alknet')
+      // More than once: what is lost, is lost by chance.
+      for (let round = 0; round < 2; round++) {
+        const received = await Promise.all([asClient(), asServer()])
+        expect(received.map((bytes) => bytes.equals(expected))).toEqual([true, true])
+      }
+    },
+  )
 
   it('dies of an exception in a listener as any other does', async () => {
     const server = await startServer()

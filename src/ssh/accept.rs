@@ -12,6 +12,7 @@ use super::elastic::{Elastic, Link};
 use super::login::{Attempts, Identity};
 use super::server::{Handler, Policy, Tickets};
 use super::session::Info;
+use super::written::Inbox;
 use crate::error::{Code, Error, Phase};
 use crate::io::{Connected, Ends};
 use crate::scope::Scope;
@@ -55,6 +56,7 @@ pub(crate) async fn accept(
         () = &mut deadline => return tracing::info!("login took too long"),
         () = scope.cancelled() => return,
     };
+    core.set_inbox(Inbox::Server(running.handle()));
     let mut undecided = true;
     loop {
         tokio::select! {

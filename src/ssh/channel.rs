@@ -208,6 +208,14 @@ impl Channel {
         }
     }
 
+    /// Our end is with the operating system. Not told when the stream is over by then: that is all there is to say.
+    pub(super) fn tell_finished(&self) {
+        let state = self.state.lock();
+        if !state.closed_told {
+            self.tell(state, Events::FINISHED);
+        }
+    }
+
     pub(super) fn drop_buffers(&self, state: &mut State) {
         self.core.buffered(-(state.recv.len() as isize));
         state.recv.clear();

@@ -13,6 +13,7 @@ use super::greeting::session_id;
 use super::refusals::Refusals;
 use super::session::{Info, Session};
 use super::settings::{self, Keepalive};
+use super::written::Inbox;
 use crate::auth::{HostKeys, fingerprint};
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::Connected;
@@ -86,7 +87,9 @@ pub(crate) async fn handshake(
         target: String::new(),
         session_id: session_id(&link.ours.lock(), &link.theirs.lock()),
     };
-    Ok(Session { core, handle: Arc::new(handle), refusals, info: Arc::new(info) })
+    let handle = Arc::new(handle);
+    core.set_inbox(Inbox::Client(Arc::downgrade(&handle)));
+    Ok(Session { core, handle, refusals, info: Arc::new(info) })
 }
 
 async fn authenticate(

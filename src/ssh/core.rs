@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::channel::Channel;
 use super::elastic::Link;
 use super::session::Traffic;
+use super::written::Inbox;
 use crate::error::{Code, Error, Phase};
 use crate::scope::Scope;
 
@@ -29,6 +30,7 @@ const ALKNET_IDENT: &str = "SSH-2.0-alknet_";
 pub(crate) struct Core {
     scope: Scope,
     link: Arc<Link>,
+    inbox: OnceLock<Inbox>,
     window: u64,
     peer_version: OnceLock<String>,
     peer_is_alknet: OnceLock<bool>,
@@ -50,6 +52,7 @@ impl Core {
         Arc::new(Self {
             scope,
             link,
+            inbox: OnceLock::new(),
             window: u64::from(window),
             peer_version: OnceLock::new(),
             peer_is_alknet: OnceLock::new(),
@@ -71,6 +74,15 @@ impl Core {
 
     pub(super) fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// Where the session takes messages, once it runs.
+    pub(super) fn inbox(&self) -> Option<&Inbox> {
+        self.inbox.get()
+    }
+
+    pub(super) fn set_inbox(&self, inbox: Inbox) {
+        let _ = self.inbox.set(inbox);
     }
 
     pub(super) fn window(&self) -> u64 {

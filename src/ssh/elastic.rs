@@ -20,6 +20,7 @@ use tokio::time::Sleep;
 
 use super::events::{Events, Observer};
 use super::greeting::Greeting;
+use super::written::Written;
 
 /// Queued bytes above which channel senders wait. What a socket does not take at once is copied, so this is small.
 const HIGH_WATER: usize = 256 * 1024;
@@ -59,6 +60,7 @@ pub(crate) struct Link {
     failure: OnceLock<io::ErrorKind>,
     /// Consumers to be told that bytes have come, and how many bytes those are.
     news: Mutex<News>,
+    pub(super) written: Written,
     /// What either side said in the clear.
     pub(super) ours: Mutex<Greeting>,
     pub(super) theirs: Mutex<Greeting>,
@@ -144,6 +146,8 @@ pub(crate) struct Elastic<S> {
     /// Taken from the session, `sent..` not yet written.
     write: Vec<u8>,
     sent: usize,
+    /// Bytes ever taken from the session.
+    taken: u64,
     hear_ours: bool,
     hear_theirs: bool,
     limit: Option<Pin<Box<Sleep>>>,
@@ -163,6 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
             budget,
             write: Vec::new(),
             sent: 0,
+            taken: 0,
             hear_ours: true,
             hear_theirs: true,
             limit: None,
@@ -296,6 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Elastic<S> {
         {
             return Poll::Ready(Err(this.link.failed(e)));
         }
+        this.link.written.advance(this.taken, this.taken - this.queued() as u64);
         let read = this.poll_read_some(cx, buf);
         if read.is_pending() {
             this.link.tell_now();
@@ -328,6 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
             }
         }
         this.write.extend_from_slice(&bytes[taken..]);
+        this.taken += bytes.len() as u64;
         this.settle();
         if this.queued() > HARD_LIMIT {
             return Poll::Ready(Err(this.link.failed(io::ErrorKind::TimedOut.into())));

@@ -13,7 +13,7 @@ impl Events {
     pub const READABLE: Self = Self(1);
     /// A write would be accepted.
     pub const WRITABLE: Self = Self(2);
-    /// All that was written, and the end, is on its way.
+    /// All that was written, and the end, is with the operating system.
     pub const FINISHED: Self = Self(4);
     /// The stream is over.
     pub const CLOSED: Self = Self(8);

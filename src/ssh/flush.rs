@@ -82,7 +82,7 @@ pub(super) async fn flush(channel: Arc<Channel>) {
                 await_close(&channel).await;
                 Ok(())
             }
-            Step::Eof => channel.writer.eof().await.map(|()| ended(&channel)),
+            Step::Eof => end(&channel).await,
             Step::Close => channel.writer.close().await.map(|()| closed(&channel)),
         };
         if done.is_err() {
@@ -179,13 +179,24 @@ async fn await_close(channel: &Channel) {
     channel.state.lock().awaited_close = true;
 }
 
-fn ended(channel: &Arc<Channel>) {
+async fn end(channel: &Arc<Channel>) -> Result<(), russh::Error> {
+    channel.writer.eof().await?;
+    if ended(channel)
+        && let Some(inbox) = channel.core.inbox()
+    {
+        inbox.mark(channel).await;
+    }
+    Ok(())
+}
+
+/// Returns whether somebody is to be told when the end is written.
+fn ended(channel: &Channel) -> bool {
     let mut state = channel.state.lock();
     state.eof_sent = true;
     if let Some(waker) = state.write_waker.take() {
         waker.wake();
     }
-    channel.tell(state, Events::FINISHED);
+    state.observer.is_some()
 }
 
 fn closed(channel: &Arc<Channel>) {

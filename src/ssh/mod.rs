@@ -20,6 +20,7 @@ mod session;
 mod settings;
 mod state;
 mod stream;
+mod written;
 
 pub(crate) use accept::accept;
 pub(crate) use backlog::Backlog;
