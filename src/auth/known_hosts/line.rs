@@ -5,6 +5,8 @@ use russh::keys::ssh_encoding::base64::{Base64, Encoding};
 use russh::keys::ssh_key::public::KeyData;
 use sha1::Sha1;
 
+use crate::auth::pattern::glob;
+
 /// The longest line that is looked at. An RSA key of 16,384 bits takes 3 KiB, which leaves 60 KiB for names.
 const LONGEST_LINE: usize = 64 * 1024;
 
@@ -92,7 +94,7 @@ impl<'a> Line<'a> {
             Hosts::Hashed { salt, hash } => hash_of(salt, name).as_deref() == Some(&hash[..]),
             Hosts::Patterns(list) => {
                 let name_bytes = name.as_bytes();
-                patterns(list).any(|(not, pattern)| !not && matches(pattern, name_bytes))
+                patterns(list).any(|(not, pattern)| !not && glob(pattern, name_bytes))
                     && !self.is_not_for(name)
             }
         }
@@ -101,7 +103,7 @@ impl<'a> Line<'a> {
     /// Whether the line says that it is not about `name`, which is in lower case.
     pub(super) fn is_not_for(&self, name: &str) -> bool {
         let Hosts::Patterns(list) = self.hosts else { return false };
-        patterns(list).any(|(not, pattern)| not && matches(pattern, name.as_bytes()))
+        patterns(list).any(|(not, pattern)| not && glob(pattern, name.as_bytes()))
     }
 
     /// The key; `None` when it is of a type that we do not offer to servers.
@@ -168,32 +170,6 @@ fn patterns(list: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
         Some(pattern) => (true, pattern),
         None => (false, pattern),
     })
-}
-
-/// `*` stands for any bytes and `?` for one. In time proportional to both lengths at worst: only the last `*` is ever retried.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                retry = Some((p + 1, n));
-                p += 1;
-            }
-            Some(sign) if *sign == b'?' || sign.to_ascii_lowercase() == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match retry {
-                Some((after, from)) => {
-                    retry = Some((after, from + 1));
-                    (p, n) = (after, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|sign| *sign == b'*')
 }
 
 #[cfg(test)]
