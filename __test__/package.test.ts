@@ -12,6 +12,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import * as alknet from '../index.js'
 import { expectWell, installAlknet, makeApp, succeed } from './support/app.js'
 import { scratch } from './support/keys.js'
+import { start } from './support/program.js'
 import { builtAddon, packAll, root, startRegistry } from './support/registry.js'
 
 interface Manifest {
@@ -108,6 +109,19 @@ describe('installed into an empty folder', () => {
   it('works by import', () => expectWell(app, process.execPath, 'import.mjs'))
   it('works by require', () => expectWell(app, process.execPath, 'require.cjs'))
   it('works in worker threads', () => expectWell(app, process.execPath, 'worker.mjs'))
+
+  it('does what its README shows', async () => {
+    const readme = readFileSync(join(app, 'node_modules', '@alkdev', 'alknet', 'README.md'), 'utf8')
+    for (const name of ['serve', 'connect', 'events']) {
+      const [, code] = readme.split(`<!-- examples/${name}.mjs -->\n\n\`\`\`js\n`)
+      writeFileSync(join(app, `${name}.mjs`), `${code?.split('```')[0]}`)
+    }
+    const events = await succeed(app, process.execPath, ['events.mjs'])
+    expect(events.stdout).toBe('{ length: 17 }\n')
+    const server = start('env', ['-C', app, process.execPath, 'serve.mjs', '127.0.0.1:0'])
+    const client = await succeed(app, process.execPath, ['connect.mjs', await server.line()])
+    expect(client.stdout).toBe('hello from here\n')
+  })
 
   it('exports to both kinds of module the same things, which are those that are declared', async () => {
     const code = `import * as imported from '@alkdev/alknet'
