@@ -11,7 +11,7 @@ use super::events::Events;
 use super::state::State;
 use crate::error::{Code, Error, Phase};
 
-/// How long a foreign peer gets to close a channel that both sides have ended.
+/// How long a peer gets to close a channel that both sides have ended.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// The sending half of a channel, of either role.
@@ -58,7 +58,7 @@ enum Step {
     Credit(u64),
     Data(Bytes),
     Eof,
-    /// Both sides have ended; a foreign peer closes when it has delivered everything.
+    /// Both sides have ended; the peer is the one to close.
     AwaitClose,
     Close,
 }
@@ -117,8 +117,10 @@ fn decide(channel: &Channel, state: &mut State, events: &mut Events) -> Step {
     } else if state.send.is_empty() && state.fin && !state.eof_sent {
         Step::Eof
     } else if state.eof_sent && state.recv_eof {
-        // OpenSSH drops what it has not delivered yet when the session ends, and ours may end with this channel.
-        match channel.core.peer_is_alknet() || state.awaited_close {
+        // OpenSSH drops what it has not delivered yet when the session ends, and ours may end with this channel. A server lets
+        // its clients close first: for a channel whose first close it sends, russh keeps 4 KiB until the session ends.
+        let first = channel.core.peer_is_alknet() && matches!(channel.writer, Writer::Client(_));
+        match first || state.awaited_close {
             true => Step::Close,
             false => Step::AwaitClose,
         }
