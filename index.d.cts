@@ -99,6 +99,8 @@ export interface AlknetConnectOptions {
   allowHalfOpen?: boolean
   /** Bytes the peer may send before they are consumed here, per stream: 262 144 – 16 777 216, default 4 194 304. */
   window?: number
+  /** Bytes of one direction after which the session takes new keys: 1 048 576 – 1 073 741 824, the default. */
+  rekeyBytes?: number
 }
 
 /**
@@ -343,6 +345,8 @@ export interface AlknetServeOptions {
   keepalive?: false | AlknetKeepalive
   /** As in `AlknetConnectOptions`. */
   window?: number
+  /** As in `AlknetConnectOptions`. */
+  rekeyBytes?: number
   /** As in `AlknetConnectOptions`, for accepted streams. */
   allowHalfOpen?: boolean
   /** What strangers and clients may use up. */

@@ -16,7 +16,9 @@ use crate::auth::{HostKeys, KeyInfo, KeySource, Locked, Passphrase, Trust, Use};
 use crate::dial::Direct;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
-use crate::ssh::{self, DEFAULT_WINDOW, Keepalive, Login, Session, Stream, WINDOW};
+use crate::ssh::{
+    self, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Login, Session, SessionSettings, Stream,
+};
 use crate::target::{HostPort, Target};
 
 pub use forward::{ForwardOptions, LocalForwarder};
@@ -53,6 +55,8 @@ pub struct ConnectOptions {
     pub keepalive: Keepalive,
     /// Bytes the peer may send before they are consumed, per stream. Default 4 MiB.
     pub window: u32,
+    /// Bytes of one direction after which keys are exchanged anew, 1 MiB to 1 GiB. Default 1 GiB.
+    pub rekey_bytes: u32,
 }
 
 impl Default for ConnectOptions {
@@ -69,6 +73,7 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(20),
             keepalive: Keepalive::default(),
             window: DEFAULT_WINDOW,
+            rekey_bytes: DEFAULT_REKEY_BYTES,
         }
     }
 }
@@ -103,9 +108,12 @@ impl ConnectOptions {
             return Err(Error::config("no server was given")
                 .hint("set server, or the variable ALKNET_SERVER"));
         }
-        if !WINDOW.contains(&self.window) {
-            return Err(Error::config("window must be 256 KiB to 16 MiB"));
+        let settings = SessionSettings {
+            window: self.window,
+            keepalive: self.keepalive,
+            rekey_bytes: self.rekey_bytes,
         }
+        .checked()?;
         let server = HostPort::parse(&self.server, Some(SSH_PORT))?;
         if server.port == 0 {
             return Err(Error::config("the server's port must be 1 to 65535"));
@@ -127,8 +135,7 @@ impl ConnectOptions {
             user: self.user.clone(),
             key: Arc::new(Scope::new().blocking(load).await??),
             host_keys,
-            keepalive: self.keepalive,
-            window: self.window,
+            settings,
         };
         Ok(Attempt { server, login, timeout: self.timeout })
     }

@@ -10,7 +10,10 @@ use crate::auth::{Gate, HostKey, KeyRing, KeySource, Locked, Passphrase};
 use crate::error::{Error, Result};
 use crate::listen::{Incoming, serve as accept_loop};
 use crate::scope::Scope;
-use crate::ssh::{self, Backlog, DEFAULT_WINDOW, Keepalive, Observer, Policy, Stream, WINDOW};
+use crate::ssh::{
+    self, Backlog, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Observer, Policy,
+    SessionSettings, Stream,
+};
 use crate::target::HostPort;
 use crate::transport::tcp::Tcp;
 
@@ -72,6 +75,8 @@ pub struct ServeOptions {
     pub keepalive: Keepalive,
     /// Bytes a peer may send before they are consumed, per stream. Default 4 MiB.
     pub window: u32,
+    /// Bytes of one direction after which keys are exchanged anew, 1 MiB to 1 GiB. Default 1 GiB.
+    pub rekey_bytes: u32,
     /// Bounds.
     pub limits: Limits,
 }
@@ -86,6 +91,7 @@ impl Default for ServeOptions {
             insecure_permissions: false,
             keepalive: Keepalive::default(),
             window: DEFAULT_WINDOW,
+            rekey_bytes: DEFAULT_REKEY_BYTES,
             limits: Limits::default(),
         }
     }
@@ -106,21 +112,19 @@ pub struct Server {
 /// # Errors
 /// `ERR_ALKNET_CONFIG`, `ERR_ALKNET_KEY_INVALID`; `EADDRINUSE`, `EACCES` and other system codes.
 pub async fn serve(options: &ServeOptions) -> Result<Server> {
-    if !WINDOW.contains(&options.window) {
-        return Err(Error::config("window must be 256 KiB to 16 MiB"));
+    let settings = SessionSettings {
+        window: options.window,
+        keepalive: options.keepalive,
+        rekey_bytes: options.rekey_bytes,
     }
+    .checked()?;
     let listen = HostPort::parse(&options.listen, Some(22))?;
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let policy = Arc::new(Policy {
-        config: ssh::server_config(
-            key.private,
-            options.window,
-            options.keepalive,
-            limits.max_auth_attempts,
-        ),
+        config: ssh::server_config(key.private, settings, limits.max_auth_attempts),
         keys: Arc::clone(&keys),
         max_auth_attempts: limits.max_auth_attempts,
         host_key_fingerprint: key.fingerprint.clone(),

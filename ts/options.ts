@@ -48,6 +48,7 @@ export function connectOptions(
     connectTimeout: integer('options.connectTimeout', options.connectTimeout, 1, LONGEST),
     ...keepalive(options.keepalive),
     window: window(options.window),
+    rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
   })
 }
 
@@ -81,6 +82,7 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     authorizedKeys: authorizedKeys.contents,
     ...keepalive(options.keepalive),
     window: window(options.window),
+    rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
     ...limits(object('options.limits', options.limits) ?? {}),
   })
 }

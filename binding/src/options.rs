@@ -24,6 +24,7 @@ pub struct NativeConnectOptions {
     pub keepalive_interval: Option<u32>,
     pub keepalive_count: Option<u32>,
     pub window: Option<u32>,
+    pub rekey_bytes: Option<u32>,
 }
 
 /// A file's path, or its contents.
@@ -46,6 +47,7 @@ pub struct NativeServeOptions {
     pub keepalive_interval: Option<u32>,
     pub keepalive_count: Option<u32>,
     pub window: Option<u32>,
+    pub rekey_bytes: Option<u32>,
     pub login_timeout: Option<u32>,
     pub max_auth_attempts: Option<u32>,
     pub max_unauthenticated: Option<u32>,
@@ -74,6 +76,7 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             timeout: millis(options.connect_timeout, default.timeout),
             keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
             window: options.window.unwrap_or(default.window),
+            rekey_bytes: options.rekey_bytes.unwrap_or(default.rekey_bytes),
         };
         match options.connection_string {
             Some(text) => made.connection_string(&text),
@@ -95,6 +98,7 @@ impl From<NativeServeOptions> for ServeOptions {
             authorized_keys: source(options.authorized_keys_path, options.authorized_keys.as_ref()),
             keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
             window: options.window.unwrap_or(default.window),
+            rekey_bytes: options.rekey_bytes.unwrap_or(default.rekey_bytes),
             limits: Limits {
                 login_timeout: millis(options.login_timeout, limits.login_timeout),
                 max_auth_attempts: options.max_auth_attempts.unwrap_or(limits.max_auth_attempts),

@@ -12,7 +12,7 @@ use super::elastic::{Elastic, Link};
 use super::greeting::session_id;
 use super::refusals::Refusals;
 use super::session::{Info, Session};
-use super::settings::{self, Keepalive};
+use super::settings::{self, SessionSettings};
 use super::written::Inbox;
 use crate::auth::{HostKeys, fingerprint};
 use crate::error::{Code, Error, Phase, Result};
@@ -27,8 +27,7 @@ pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) key: Arc<PrivateKey>,
     pub(crate) host_keys: HostKeys,
-    pub(crate) keepalive: Keepalive,
-    pub(crate) window: u32,
+    pub(crate) settings: SessionSettings,
 }
 
 /// Kills the session's transport unless the handshake came to its end.
@@ -54,7 +53,7 @@ pub(crate) async fn handshake(
 ) -> Result<Session> {
     let link = Arc::new(Link::default());
     let mut undo = Undo(Some(Arc::clone(&link)));
-    let core = Core::new(scope.clone(), Arc::clone(&link), login.window);
+    let core = Core::new(scope.clone(), Arc::clone(&link), login.settings.window);
     let refusals = Arc::new(Refusals::default());
     let host_key = Arc::new(OnceLock::new());
     let host_key_types = login.host_keys.algorithms();
@@ -65,7 +64,7 @@ pub(crate) async fn handshake(
         host_key: Arc::clone(&host_key),
         refusals: Arc::clone(&refusals),
     };
-    let config = settings::client(login.window, login.keepalive, &host_key_types);
+    let config = settings::client(login.settings, &host_key_types);
     *phase.lock() = Phase::Kex;
     let io = Elastic::new(transport.io, Arc::clone(&link));
     let mut handle = client::connect_stream(config, io, handler)

@@ -31,5 +31,7 @@ pub(crate) use server::Policy;
 pub(crate) use session::Traffic;
 pub use session::{Info, Session};
 pub use settings::Keepalive;
-pub(crate) use settings::{DEFAULT_WINDOW, WINDOW, server as server_config};
+pub(crate) use settings::{
+    DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, SessionSettings, server as server_config,
+};
 pub use stream::Stream;

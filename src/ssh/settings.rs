@@ -10,6 +10,8 @@ use russh::{
     server,
 };
 
+use crate::error::{Error, Result};
+
 /// Our identification (RFC 4253 §4.2): the major version says which credits we speak, nothing tells the build.
 const IDENT: &str = "SSH-2.0-alknet_0";
 
@@ -24,11 +26,17 @@ const QUEUE: usize = 32;
 const BATCH: usize = 8;
 
 /// Least and largest credit window: docs/wire.md.
-pub(crate) const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
+const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
 
 /// Default credit window. Half of it costs a fifth of the throughput between two programs on one machine: their threads are woken
 /// twice as often.
 pub(crate) const DEFAULT_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Bytes of one direction after which keys are exchanged anew. Below, a session does little else; above, RFC 4253 §9 warns.
+const REKEY_BYTES: std::ops::RangeInclusive<u32> = 1024 * 1024..=DEFAULT_REKEY_BYTES;
+
+/// Default of the same: 1 GiB (RFC 4253 §9). russh does it after an hour, too.
+pub(crate) const DEFAULT_REKEY_BYTES: u32 = 1 << 30;
 
 /// When silence means that the peer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +64,36 @@ impl Keepalive {
     }
 }
 
+/// What a session of either role is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionSettings {
+    pub(crate) window: u32,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) rekey_bytes: u32,
+}
+
+impl SessionSettings {
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG` when a number is out of its range.
+    pub(crate) fn checked(self) -> Result<Self> {
+        if !WINDOW.contains(&self.window) {
+            return Err(Error::config("window must be 256 KiB to 16 MiB"));
+        }
+        if !REKEY_BYTES.contains(&self.rekey_bytes) {
+            return Err(Error::config("rekeyBytes must be 1 MiB to 1 GiB"));
+        }
+        Ok(self)
+    }
+
+    fn limits(self) -> Limits {
+        let bytes = self.rekey_bytes as usize;
+        Limits { rekey_write_limit: bytes, rekey_read_limit: bytes, ..Limits::default() }
+    }
+}
+
 /// `host_keys` are the types of host key that are known of the server: they are asked for first.
-pub(super) fn client(
-    window: u32,
-    keepalive: Keepalive,
-    host_keys: &[Algorithm],
-) -> Arc<client::Config> {
+pub(super) fn client(settings: SessionSettings, host_keys: &[Algorithm]) -> Arc<client::Config> {
+    let SessionSettings { window, keepalive, .. } = settings;
     let mut preferred = preferred();
     let is_known = |offered: &Algorithm| {
         host_keys.iter().any(|known| match offered {
@@ -73,7 +105,7 @@ pub(super) fn client(
     preferred.key.to_mut().sort_by_key(|offered| !is_known(offered));
     Arc::new(client::Config {
         client_id: SshId::Standard(Cow::Borrowed(IDENT)),
-        limits: Limits::default(),
+        limits: settings.limits(),
         window_size: window.saturating_mul(2),
         maximum_packet_size: PACKET,
         channel_buffer_size: QUEUE,
@@ -87,10 +119,10 @@ pub(super) fn client(
 
 pub(crate) fn server(
     key: PrivateKey,
-    window: u32,
-    keepalive: Keepalive,
+    settings: SessionSettings,
     attempts: u32,
 ) -> Arc<server::Config> {
+    let SessionSettings { window, keepalive, .. } = settings;
     Arc::new(server::Config {
         server_id: SshId::Standard(Cow::Borrowed(IDENT)),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
@@ -99,7 +131,7 @@ pub(crate) fn server(
         // Clients ask with "none" first to learn the methods.
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key],
-        limits: Limits::default(),
+        limits: settings.limits(),
         window_size: window.saturating_mul(2),
         maximum_packet_size: PACKET,
         channel_buffer_size: QUEUE,
