@@ -14,8 +14,9 @@ use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::target::Target;
 
-/// How long the transport may take to send what is queued and close, after a session was told to end.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How long the transport may take to send what is queued and close, after a session was told to end: with all else, a
+/// close takes no more than 2 s.
+const CLOSE_LIMIT: Duration = Duration::from_millis(1500);
 
 /// What the two ends of a stream know of each other.
 #[derive(Clone, Debug)]
