@@ -6,7 +6,6 @@ mod route;
 mod standing;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -133,7 +132,7 @@ impl ConnectOptions {
         let login = Login {
             server: server.to_string(),
             user: self.user.clone(),
-            key: Arc::new(Scope::new().blocking(load).await??),
+            key: Scope::new().blocking(load).await??,
             host_keys,
             settings,
         };

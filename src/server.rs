@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::auth::{Gate, HostKey, KeyRing, KeySource, Locked, Passphrase};
+use crate::auth::{Gate, HostKey, KeyRing, KeySource, Locked, Passphrase, wipe_stack};
 use crate::error::{Error, Result};
 use crate::listen::{Incoming, serve as accept_loop};
 use crate::scope::Scope;
@@ -124,7 +124,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let policy = Arc::new(Policy {
-        config: ssh::server_config(key.private, settings, limits.max_auth_attempts),
+        config: ssh::server_config(&key.private, settings, limits.max_auth_attempts),
         keys: Arc::clone(&keys),
         max_auth_attempts: limits.max_auth_attempts,
         host_key_fingerprint: key.fingerprint.clone(),
@@ -134,6 +134,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         sessions: Arc::new(Semaphore::new(limits.max_sessions)),
         backlog: Arc::clone(&backlog),
     });
+    wipe_stack();
     let (listener, address) = Tcp::bind(&listen).await?;
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
     let gate =

@@ -1,12 +1,14 @@
 //! Private keys in OpenSSH format, from a file or from memory, with or without a passphrase.
 
+use std::hint::black_box;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::ssh_key::{Error as KeyError, Kdf};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::file::{self, quoted};
 use super::key_line::RSA_BITS;
@@ -106,7 +108,14 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// `ERR_ALKNET_KEY_INVALID` for whatever is wrong with key, passphrase or file; the system's own failure.
-    pub(crate) fn load(self, purpose: Use) -> Result<PrivateKey> {
+    pub(crate) fn load(self, purpose: Use) -> Result<SharedKey> {
+        let key = self.open(purpose).map(Arc::new);
+        wipe_stack();
+        key
+    }
+
+    #[inline(never)]
+    fn open(self, purpose: Use) -> Result<PrivateKey> {
         let key = self.read()?;
         self.check_kind(&key, purpose)?;
         if key.is_encrypted() { self.decrypt(&key) } else { Ok(key) }
@@ -231,9 +240,20 @@ pub(crate) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
+/// A private key where it stays: moving the key itself would leave a copy of it at every place that it left. Wiped when dropped.
+pub(crate) type SharedKey = Arc<PrivateKey>;
+
+/// Overwrites what the calls before have left of their frames: a decoder moves a key by value, and only the last place is wiped.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    // Decoding, key exchange and signing were measured to reach less than half as deep.
+    let mut frames = [0_u8; 128 * 1024];
+    black_box(&mut frames).zeroize();
+}
+
 /// A server's identity.
 pub(crate) struct HostKey {
-    pub(crate) private: PrivateKey,
+    pub(crate) private: SharedKey,
     pub(crate) fingerprint: String,
     /// `ssh-ed25519 AAAA…`, without a comment.
     pub(crate) public: String,
@@ -244,14 +264,17 @@ impl HostKey {
     pub(crate) fn load_or_make(locked: Option<Locked<'_>>) -> Result<Self> {
         let broken =
             |e: KeyError| Error::new(Code::KeyInvalid, format!("host key: {e}")).at(Phase::Config);
-        let mut private = match locked {
+        let private = match locked {
             Some(locked) => locked.load(Use::Host)?,
-            None => PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
-                .map_err(broken)?,
+            None => Arc::new(
+                PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
+                    .map_err(broken)?,
+            ),
         };
-        private.set_comment("");
-        let public = private.public_key();
-        let fingerprint = fingerprint(public);
+        wipe_stack();
+        // Without the comment.
+        let public = PublicKey::from(private.public_key().key_data().clone());
+        let fingerprint = fingerprint(&public);
         let public = public.to_openssh().map_err(broken)?.trim().to_owned();
         Ok(Self { private, fingerprint, public })
     }

@@ -18,7 +18,7 @@ pub(crate) use authorized_keys::AuthorizedKeys;
 pub(crate) use gate::Gate;
 pub(crate) use host_key::HostKeys;
 pub use host_key::Trust;
-pub(crate) use key::{HostKey, Locked, Use, fingerprint};
+pub(crate) use key::{HostKey, Locked, SharedKey, Use, fingerprint, wipe_stack};
 pub use key::{KeyInfo, KeySource, Passphrase};
 pub(crate) use key_ring::KeyRing;
 pub(crate) use key_rules::KeyRules;

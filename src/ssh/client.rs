@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use russh::client::{self, AuthResult, ChannelOpenHandle};
-use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelId, ChannelOpenFailure};
 
 use super::core::{Core, EndGuard, session_error};
@@ -14,7 +14,7 @@ use super::refusals::Refusals;
 use super::session::{Info, Session};
 use super::settings::{self, SessionSettings};
 use super::written::Inbox;
-use crate::auth::{HostKeys, fingerprint};
+use crate::auth::{HostKeys, SharedKey, fingerprint, wipe_stack};
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::Connected;
 use crate::scope::Scope;
@@ -25,7 +25,7 @@ pub(crate) struct Login {
     /// The server as the user named it.
     pub(crate) server: String,
     pub(crate) user: String,
-    pub(crate) key: Arc<PrivateKey>,
+    pub(crate) key: SharedKey,
     pub(crate) host_keys: HostKeys,
     pub(crate) settings: SessionSettings,
 }
@@ -73,6 +73,8 @@ pub(crate) async fn handshake(
     *phase.lock() = Phase::Auth;
     let key_fingerprint = fingerprint(login.key.public_key());
     authenticate(&mut handle, &core, &login.server, &login.user, login.key).await?;
+    // Signing has copied the key onto the stack of the session's task: a task of its own begins where that one did.
+    scope.spawn(async { wipe_stack() });
     link.logged_in();
     undo.0 = None;
     let info = Info {
@@ -96,7 +98,7 @@ async fn authenticate(
     core: &Core,
     server: &str,
     user: &str,
-    key: Arc<PrivateKey>,
+    key: SharedKey,
 ) -> Result<()> {
     let failed = |e: &russh::Error| handshake_error(core, server, e, Phase::Auth);
     let shown = fingerprint(key.public_key());

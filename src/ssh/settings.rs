@@ -118,7 +118,7 @@ pub(super) fn client(settings: SessionSettings, host_keys: &[Algorithm]) -> Arc<
 }
 
 pub(crate) fn server(
-    key: PrivateKey,
+    key: &PrivateKey,
     settings: SessionSettings,
     attempts: u32,
 ) -> Arc<server::Config> {
@@ -130,7 +130,7 @@ pub(crate) fn server(
         auth_rejection_time: Duration::from_millis(300),
         // Clients ask with "none" first to learn the methods.
         auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: vec![key],
+        keys: vec![key.clone()],
         limits: settings.limits(),
         window_size: window.saturating_mul(2),
         maximum_packet_size: PACKET,
