@@ -1,33 +1,52 @@
-// Writes the last full run into BENCHMARKS.md.
+// Writes the last full runs, of the comparisons and of the reliability scripts, into BENCHMARKS.md.
 //
 //   node benches/report.mjs
 import fs from 'node:fs'
 import { loadMetric, metricNames } from './lib/registry.mjs'
 import { renderResult } from './lib/table.mjs'
+import { renderRun } from './reliability/lib/render.mjs'
 
 const page = new URL('../BENCHMARKS.md', import.meta.url)
-const latest = new URL('results/latest.json', import.meta.url)
-const section = /(<!-- made by [^\n]*begin -->\n).*(<!-- end -->)/s
 
-if (fs.existsSync(latest)) await write(JSON.parse(fs.readFileSync(latest, 'utf8')))
-else process.stdout.write('no full run recorded: `npm run bench` makes one\n')
-
-async function write(result) {
+await write('comparisons', 'latest', async (result) => {
   const modules = await Promise.all(metricNames.map(async (name) => [name, await loadMetric(name)]))
-  const tables = renderResult(result, Object.fromEntries(modules))
+  return [surroundings(result), renderResult(result, Object.fromEntries(modules))]
+})
+await write('reliability', 'reliability', (result) => [reliabilityRun(result), renderRun(result)])
+
+/** Fills the section `name` from a file of results. */
+async function write(name, file, render) {
+  const results = new URL(`results/${file}.json`, import.meta.url)
+  if (!fs.existsSync(results)) return process.stdout.write(`${name}: no full run recorded\n`)
+  const body = (await render(JSON.parse(fs.readFileSync(results, 'utf8')))).join('\n\n')
+  const marks = new RegExp(
+    `(<!-- ${name}: begin, made by node benches/report.mjs -->\n).*(<!-- ${name}: end -->)`,
+    's',
+  )
   const text = fs.readFileSync(page, 'utf8')
-  const body = `\n${surroundings(result)}\n\n${tables}\n\n`
   fs.writeFileSync(
     page,
-    text.replace(section, (_, begin, end) => `${begin}${body}${end}`),
+    text.replace(marks, (_, begin, end) => `${begin}\n${body}\n\n${end}`),
   )
 }
 
 function surroundings({ machine, versions, rounds, started, load_before: load }) {
-  const { cpu, memory_GiB: memory, system, node, openssl, commit } = machine
+  const { openssl } = machine
   const peers = Object.entries(versions).map((entry) => entry.join(' '))
   return [
-    `${started.slice(0, 10)}, commit ${commit}, ${rounds} rounds, load ${load} before the first.`,
-    `${cpu}, ${memory} GiB, ${system}, Node ${node} with OpenSSL ${openssl}; ${peers.join(', ')}.`,
+    `${started.slice(0, 10)}, commit ${machine.commit}, ${rounds} rounds, load ${load} before the first.`,
+    `${described(machine)} with OpenSSL ${openssl}; ${peers.join(', ')}.`,
   ].join('\n')
+}
+
+function reliabilityRun({ machine, started, load_before: load, seed, scripts }) {
+  const minutes = Math.round(scripts.reduce((sum, { seconds }) => sum + seconds, 0) / 60)
+  return [
+    `${started.slice(0, 10)}, commit ${machine.commit}, seed ${seed}, ${minutes} minutes, load ${load} before the first.`,
+    `${described(machine)}.`,
+  ].join('\n')
+}
+
+function described({ cpu, memory_GiB: memory, system, node }) {
+  return `${cpu}, ${memory} GiB, ${system}, Node ${node}`
 }

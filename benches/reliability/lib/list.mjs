@@ -1,0 +1,10 @@
+// The scripts, in the order in which they run.
+export const ids = ['r1', 'r2', 'r3', 'r4', 'r13', 'r14', 'r16', 'r21', 'r22', 'r24', 'r28']
+
+/*
+ * A script exports
+ *   title, runs (full, quick: what is done, in words), limit (full, quick: seconds it may take),
+ *   script(kit): does it, and tells of figures by kit.figure(); see script.mjs and kit.mjs,
+ *   ends: functions that run in processes of their own, see end.mjs.
+ */
+export const loadScript = (id) => import(`../figures/${id}.mjs`)
