@@ -202,6 +202,8 @@ describe('options', () => {
     ['a port that is none', { server: '127.0.0.1:65536' }],
     ['a window that is too small', { window: 1 }],
     ['a window that is too large', { window: 2 ** 40 }],
+    ['new keys all the time', { rekeyBytes: 1 }],
+    ['new keys too seldom', { rekeyBytes: 2 ** 30 + 1 }],
     ['a transport of another world', { transport: 'pigeon' as 'tcp' }],
     ['an empty target', { target: '' }],
     ['a host key that is none', { hostKeys: 'SHA256:nonsense' }],

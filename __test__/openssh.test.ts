@@ -62,6 +62,18 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
     expect((await client.exit).code).toBe(0)
   })
 
+  it('takes new keys on the way, as often as rekeyBytes says', async () => {
+    const server = await startServer({ rekeyBytes: MiB })
+    const accepted = nextConnection(server)
+    const client = await ssh(server, ['-v', '-W', 'alknet-control:1'])
+    const { stream } = await accepted
+    const received = receiveAll(client.stdout)
+    await send(stream, 8 * MiB)
+    stream.end()
+    expect(await received).toBe(8 * MiB)
+    expect((await client.exit).stderr.match(/SSH2_MSG_NEWKEYS received/g)?.length).toBeGreaterThan(4)
+  })
+
   it('gives one connection per forwarded stream, all of one session', async () => {
     const server = await startServer()
     const port = await freePort()

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use alknet::{Error, Events, Observer, Read, Stream, Target};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
+use russh::ChannelMsg;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use support::{Host, MIB, SMALLEST, Silent, echo, ended, receive, send, until, watched};
@@ -289,6 +291,31 @@ async fn an_observer_may_read_as_soon_as_it_is_told() {
         eager.drain();
         let all = until(|| eager.read.load(Ordering::Acquire) == 32 * MIB);
         tokio::join!(send(&mut writer, 1, 32 * MIB), all);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_leaves_the_first_close_to_its_client() {
+    watched(async {
+        let host = Host::new(MIB as u32).await;
+        let handle = host.foreigner(Some("SSH-2.0-alknet_0")).await;
+        let opened = handle.channel_open_direct_tcpip(alknet::CONTROL, 0, "127.0.0.1", 0);
+        let (channel, far) = tokio::join!(opened, host.accept());
+        let (mut channel, mut far) = (channel.expect("an open channel"), far);
+        channel.eof().await.expect("an end of this side");
+        far.read_to_end(&mut Vec::new()).await.expect("the end of the other");
+        far.shutdown().await.expect("an end of that side");
+        assert!(matches!(channel.wait().await, Some(ChannelMsg::Eof)));
+        // What the server had to say of the first stream, it has said before the second is through.
+        let (mut near, mut other) = host.foreign_pair(&handle).await;
+        for byte in 0..3 {
+            other.write_all(&[byte]).await.expect("room for a byte");
+            near.read_exact(&mut [0]).await.expect("that byte");
+        }
+        assert!(channel.wait().now_or_never().is_none(), "the server was first");
+        channel.close().await.expect("a close");
+        assert!(matches!(channel.wait().await, Some(ChannelMsg::Close) | None));
     })
     .await;
 }
