@@ -71,7 +71,9 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
     await send(stream, 8 * MiB)
     stream.end()
     expect(await received).toBe(8 * MiB)
-    expect((await client.exit).stderr.match(/SSH2_MSG_NEWKEYS received/g)?.length).toBeGreaterThan(4)
+    expect((await client.exit).stderr.match(/SSH2_MSG_NEWKEYS received/g)?.length).toBeGreaterThan(
+      4,
+    )
   })
 
   it('gives one connection per forwarded stream, all of one session', async () => {

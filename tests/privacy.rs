@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use alknet::{ConnectOptions, KeySource, ServeOptions, Target};
+use alknet::{ConnectOptions, HostPort, KeySource, ServeOptions, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::KeypairData;
@@ -80,8 +80,8 @@ async fn use_everything(connection: &str, key: &PrivateKey, server: &alknet::Ser
         to.write_all(&got).await.unwrap();
         from.read_exact(&mut got).await.unwrap();
     }
-    let target = Target::parse(&format!("{DESTINATION}:4242"), None).expect("a target");
-    let refused = session.open(&target, limit).await.expect_err("a refusal");
+    let target = HostPort::parse(&format!("{DESTINATION}:4242"), None).expect("a target");
+    let refused = session.open(&Target::Tcp(target), limit).await.expect_err("a refusal");
     drop(refused);
     session.close().await;
 }

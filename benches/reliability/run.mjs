@@ -63,7 +63,7 @@ async function measure(id, context, { quick, seed }) {
 // Only a full run of everything replaces the figures that BENCHMARKS.md is made from.
 function save(result, { quick, build, only }) {
   const full = !quick && build && only.length === ids.length
-  const name = full ? 'reliability.json' : 'reliability-partial.json'
+  const name = full ? 'reliability.json' : 'partial-reliability.json'
   const file = new URL(name, results)
   fs.mkdirSync(results, { recursive: true })
   fs.writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`)
