@@ -3,7 +3,7 @@
 
 use futures_util::FutureExt;
 use russh::keys::ssh_key::LineEnding;
-use russh::keys::{Algorithm, PrivateKey, PublicKey};
+use russh::keys::{Algorithm, PublicKey};
 
 use super::known_hosts::{Found, KnownHosts, Verdict};
 use super::{AuthorizedKeys, HostKeys, KeySource, Locked, Trust, Use, fingerprint};
@@ -91,7 +91,7 @@ fn load(bytes: &[u8]) {
     }
 }
 
-fn load_private(bytes: &[u8]) -> Result<PrivateKey> {
+fn load_private(bytes: &[u8]) -> Result<super::key::SharedKey> {
     let source = KeySource::memory(bytes);
     Locked { source: &source, passphrase: None, insecure_permissions: false }.load(Use::User)
 }

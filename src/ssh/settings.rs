@@ -26,7 +26,7 @@ const QUEUE: usize = 32;
 const BATCH: usize = 8;
 
 /// Least and largest credit window: docs/wire.md.
-const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
+pub(super) const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
 
 /// Default credit window. Half of it costs a fifth of the throughput between two programs on one machine: their threads are woken
 /// twice as often.
