@@ -2,6 +2,7 @@
 
 mod forward;
 mod manager;
+mod remote;
 mod route;
 mod standing;
 
@@ -22,6 +23,7 @@ use crate::target::{HostPort, Target};
 
 pub use forward::{ForwardOptions, LocalForwarder};
 pub use manager::ChannelManager;
+pub use remote::RemoteForwarder;
 pub use route::Route;
 pub use standing::{Metrics, Reconnect, Standing};
 

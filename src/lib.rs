@@ -27,12 +27,12 @@ mod transport;
 
 pub use auth::{KeyInfo, KeySource, Passphrase, Trust};
 pub use client::{
-    ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Reconnect, Route,
-    Standing, connect, inspect_key, open_session,
+    ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Reconnect,
+    RemoteForwarder, Route, Standing, connect, inspect_key, open_session,
 };
 pub use config::{Bind, PortForwardSpec};
 pub use error::{Code, Error, Phase, Refusal, Result};
 pub use forward::ForwardMetrics;
-pub use server::{Limits, ServeOptions, Server, serve};
+pub use server::{ForwardPolicy, Limits, ServeOptions, Server, serve};
 pub use ssh::{Events, Info, Keepalive, Observer, Read, Session, Stream};
 pub use target::{CONTROL, HostPort, Target};

@@ -1,5 +1,7 @@
 //! Composition, server side: options → listener, sessions, accepted streams.
 
+mod forward;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,9 @@ use crate::ssh::{
 };
 use crate::target::HostPort;
 use crate::transport::tcp::Tcp;
+
+pub use forward::ForwardPolicy;
+use forward::offer;
 
 /// How long `close` waits for sessions to say good-bye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -79,6 +84,8 @@ pub struct ServeOptions {
     pub rekey_bytes: u32,
     /// Bounds.
     pub limits: Limits,
+    /// What clients may reach through this server, and where they may listen. Default `None`: nothing but [`crate::CONTROL`].
+    pub forwarding: Option<ForwardPolicy>,
 }
 
 impl Default for ServeOptions {
@@ -93,6 +100,7 @@ impl Default for ServeOptions {
             window: DEFAULT_WINDOW,
             rekey_bytes: DEFAULT_REKEY_BYTES,
             limits: Limits::default(),
+            forwarding: None,
         }
     }
 }
@@ -121,6 +129,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let listen = HostPort::parse(&options.listen, Some(22))?;
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
+    let (listener, address) = Tcp::bind(&listen).await?;
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let policy = Arc::new(Policy {
@@ -133,9 +142,9 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         max_channels: limits.max_channels_per_session,
         sessions: Arc::new(Semaphore::new(limits.max_sessions)),
         backlog: Arc::clone(&backlog),
+        forwarding: options.forwarding.as_ref().map(|policy| offer(policy, address, &scope)),
     });
     wipe_stack();
-    let (listener, address) = Tcp::bind(&listen).await?;
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
     let gate =
         Arc::new(Gate::new(limits.max_unauthenticated, limits.max_unauthenticated_per_source));

@@ -114,6 +114,7 @@ impl From<NativeServeOptions> for ServeOptions {
                 ),
                 max_pending: count(options.max_pending, limits.max_pending),
             },
+            forwarding: None,
         }
     }
 }

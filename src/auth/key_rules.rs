@@ -39,13 +39,11 @@ impl KeyRules {
 
     /// Whether a stream to `host`, as the client names it, may be dialled. The key's side of it: the server's own policy
     /// comes on top.
-    #[allow(dead_code, reason = "a server that dials for its clients asks it")]
     pub(crate) fn may_open(&self, host: &str, port: u16) -> bool {
         self.may_forward() && permits(&self.open, port, |permit| permit.is_host(host))
     }
 
     /// Whether `host` (as the client names it, `""` for all addresses) and `port` may be listened on.
-    #[allow(dead_code, reason = "a server that listens for its clients asks it")]
     pub(crate) fn may_listen(&self, host: &str, port: u16) -> bool {
         self.may_forward() && permits(&self.listen, port, |permit| glob(&permit.host, bare(host)))
     }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Route;
-use crate::config::{Bind, PortForwardSpec};
-use crate::error::{Error, Result};
+use crate::config::PortForwardSpec;
+use crate::error::Result;
 use crate::forward::{Forward, ForwardMetrics};
-use crate::listen::{Fixed, Listener, Request};
+use crate::listen::Fixed;
 use crate::scope::Scope;
-use crate::target::{HostPort, Target};
-use crate::transport::tcp::Tcp;
+use crate::transport::bind;
 
 /// How long `close` waits for connections to be gone.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -58,11 +57,12 @@ impl LocalForwarder {
         options: &ForwardOptions,
     ) -> Result<Self> {
         let dialer = route.into().dialer();
-        let bound = bind(spec.listen(), spec.target()).await?;
+        let bound = bind(spec.listen(), options.replace_stale_socket).await?;
         let forward = Forward::new(dialer, options.dial_timeout, options.max_connections);
         let scope = Scope::new();
-        for listener in bound.listeners {
-            scope.spawn(Arc::clone(&forward).run(listener, scope.clone()));
+        for inner in bound.listeners {
+            let fixed = Fixed { inner, target: spec.target().clone() };
+            scope.spawn(Arc::clone(&forward).run(Box::new(fixed), scope.clone()));
         }
         Ok(Self { spec: spec.clone(), forward, scope, addresses: bound.addresses })
     }
@@ -106,26 +106,4 @@ impl Drop for LocalForwarder {
     fn drop(&mut self) {
         self.scope.cancel();
     }
-}
-
-struct Bound {
-    listeners: Vec<Box<dyn Listener<Request>>>,
-    addresses: Vec<SocketAddr>,
-}
-
-async fn bind(listen: &Bind, target: &Target) -> Result<Bound> {
-    let Bind::Port { host, port } = listen else {
-        return Err(Error::config("Unix sockets are to come"));
-    };
-    let sockets = match host.as_deref() {
-        None => Tcp::bind_loopback(*port)?,
-        Some(host) if host.eq_ignore_ascii_case("localhost") => Tcp::bind_loopback(*port)?,
-        Some("" | "*") => Tcp::bind_all(*port)?,
-        Some(host) => Tcp::bind_every(&HostPort { host: host.to_owned(), port: *port }).await?,
-    };
-    let addresses = sockets.iter().map(|(_, address)| *address).collect();
-    let fixed = |(socket, _)| -> Box<dyn Listener<Request>> {
-        Box::new(Fixed { inner: Box::new(socket), target: target.clone() })
-    };
-    Ok(Bound { listeners: sockets.into_iter().map(fixed).collect(), addresses })
 }

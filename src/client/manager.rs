@@ -301,6 +301,15 @@ impl Shared {
         }
     }
 
+    /// The session of the moment, or the next.
+    pub(super) async fn session_soon(&self) -> Result<Arc<Session>> {
+        self.session_by(Instant::now() + self.reconnect.wait).await
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
     async fn session_by(&self, deadline: Instant) -> Result<Arc<Session>> {
         let mut watch = self.standing.subscribe();
         let waiting = watch.wait_for(|standing| match standing {

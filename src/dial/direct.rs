@@ -28,18 +28,19 @@ impl Direct {
     /// # Errors
     /// `ENOTFOUND` for the name, else the first address's failure under its own name (`ECONNREFUSED`, `EHOSTUNREACH`, …).
     pub(crate) async fn dial(&self, at: &HostPort) -> Result<Connected> {
-        let addresses = resolve(at).await?;
-        let socket = race(&addresses).await.map_err(|e| {
-            Error::system("connect", &at.to_string(), e).at(Phase::Tcp).address(&at.host, at.port)
-        })?;
-        prepare(&socket).map_err(|e| Error::system("setsockopt", &at.to_string(), e))?;
-        let ends = Ends {
-            remote: socket.peer_addr().ok(),
-            local: socket.local_addr().ok(),
-            transport: "tcp",
-        };
-        Ok(Connected { io: Box::new(socket), ends })
+        connect_any(at, &resolve(at).await?).await
     }
+}
+
+/// Connects to the first of `addresses` that answers, which are those of `at`.
+pub(super) async fn connect_any(at: &HostPort, addresses: &[SocketAddr]) -> Result<Connected> {
+    let socket = race(addresses).await.map_err(|e| {
+        Error::system("connect", &at.to_string(), e).at(Phase::Tcp).address(&at.host, at.port)
+    })?;
+    prepare(&socket).map_err(|e| Error::system("setsockopt", &at.to_string(), e))?;
+    let ends =
+        Ends { remote: socket.peer_addr().ok(), local: socket.local_addr().ok(), transport: "tcp" };
+    Ok(Connected { io: Box::new(socket), ends })
 }
 
 impl Dialer for Direct {
@@ -65,7 +66,7 @@ fn unreachable_by_nature(target: &Target) -> Error {
 }
 
 #[cfg(unix)]
-async fn unix(path: &str) -> Result<Connected> {
+pub(super) async fn unix(path: &str) -> Result<Connected> {
     let socket = UnixStream::connect(socket_name(path))
         .await
         .map_err(|e| Error::system("connect", path, e).at(Phase::Tcp))?;
@@ -74,20 +75,20 @@ async fn unix(path: &str) -> Result<Connected> {
 }
 
 #[cfg(not(unix))]
-async fn unix(path: &str) -> Result<Connected> {
+pub(super) async fn unix(path: &str) -> Result<Connected> {
     Err(Error::config(format!("target {path}: this system has no Unix sockets")))
 }
 
 /// `@name` is Linux's abstract socket of that name, whose address begins with a zero byte.
 #[cfg(unix)]
-fn socket_name(path: &str) -> std::path::PathBuf {
+pub(crate) fn socket_name(path: &str) -> std::path::PathBuf {
     match path.strip_prefix('@') {
         Some(name) => format!("\0{name}").into(),
         None => path.into(),
     }
 }
 
-async fn resolve(at: &HostPort) -> Result<Vec<SocketAddr>> {
+pub(super) async fn resolve(at: &HostPort) -> Result<Vec<SocketAddr>> {
     let unknown = |why: &str| {
         Error::new(Code::System("ENOTFOUND"), format!("getaddrinfo ENOTFOUND {} ({why})", at.host))
             .at(Phase::Dns)

@@ -1,6 +1,7 @@
 //! Dialling: from a target to a byte stream. Knows sockets, not SSH.
 
 mod direct;
+mod guard;
 mod sockets;
 
 use std::net::SocketAddr;
@@ -8,6 +9,9 @@ use std::net::SocketAddr;
 use futures_util::future::BoxFuture;
 
 pub(crate) use direct::Direct;
+#[cfg(unix)]
+pub(crate) use direct::socket_name;
+pub(crate) use guard::{Guard, Guarded};
 pub(crate) use sockets::prepare;
 
 use crate::error::Result;

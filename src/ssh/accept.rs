@@ -9,6 +9,7 @@ use russh::server;
 
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
+use super::forwarding::Forwards;
 use super::login::{Attempts, Identity};
 use super::server::{Handler, Policy, Tickets};
 use super::session::Info;
@@ -42,14 +43,13 @@ pub(crate) async fn accept(
         tickets: Arc::clone(&tickets),
         place: None,
         info: Arc::new(blank_info(&transport.ends, &policy)),
+        forwards: Forwards::new(policy.forwarding.clone()),
         policy: Arc::clone(&policy),
     };
-    let config = Arc::clone(&policy.config);
     let io = Elastic::new(transport.io, Arc::clone(&link));
-    let deadline = tokio::time::sleep(policy.login_timeout);
-    tokio::pin!(deadline);
+    let mut deadline = std::pin::pin!(tokio::time::sleep(policy.login_timeout));
     let mut running = tokio::select! {
-        running = server::run_stream(config, io, handler) => match running {
+        running = server::run_stream(Arc::clone(&policy.config), io, handler) => match running {
             Ok(running) => running,
             Err(e) => return tracing::debug!(error = %e, "no SSH session"),
         },

@@ -9,6 +9,7 @@ use russh::{ChannelId, ChannelOpenFailure};
 
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
+use super::forwarded::{Forwarded, origin, refuse};
 use super::greeting::session_id;
 use super::refusals::Refusals;
 use super::session::{Info, Session};
@@ -55,6 +56,7 @@ pub(crate) async fn handshake(
     let mut undo = Undo(Some(Arc::clone(&link)));
     let core = Core::new(scope.clone(), Arc::clone(&link), login.settings.window);
     let refusals = Arc::new(Refusals::default());
+    let forwarded = Arc::new(Forwarded::default());
     let host_key = Arc::new(OnceLock::new());
     let host_key_types = login.host_keys.algorithms();
     let handler = Handler {
@@ -63,6 +65,7 @@ pub(crate) async fn handshake(
         host_keys: login.host_keys,
         host_key: Arc::clone(&host_key),
         refusals: Arc::clone(&refusals),
+        forwarded: Arc::clone(&forwarded),
     };
     let config = settings::client(login.settings, &host_key_types);
     *phase.lock() = Phase::Kex;
@@ -90,7 +93,7 @@ pub(crate) async fn handshake(
     };
     let handle = Arc::new(handle);
     core.set_inbox(Inbox::Client(Arc::downgrade(&handle)));
-    Ok(Session { core, handle, refusals, info: Arc::new(info) })
+    Ok(Session { core, handle, refusals, forwarded, info: Arc::new(info) })
 }
 
 async fn authenticate(
@@ -168,16 +171,11 @@ pub(super) struct Handler {
     host_keys: HostKeys,
     host_key: Arc<OnceLock<String>>,
     refusals: Arc<Refusals>,
+    forwarded: Arc<Forwarded>,
 }
 
 type Handled = Result<(), russh::Error>;
 type Channel = russh::Channel<client::Msg>;
-
-async fn refuse(reply: ChannelOpenHandle) -> Handled {
-    let reason = "this client takes no channels".to_owned();
-    reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
-    Ok(())
-}
 
 impl Handler {
     async fn pump(&self, id: ChannelId) -> Handled {
@@ -248,7 +246,7 @@ impl client::Handler for Handler {
         Ok(())
     }
 
-    // What a server may not do: open channels to its client. russh's own answer would be yes.
+    // What a server may not do: open channels to its client, but for forwards that were asked for. russh's own answer would be yes.
 
     async fn server_channel_open_session(
         &mut self,
@@ -284,25 +282,26 @@ impl client::Handler for Handler {
 
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _: Channel,
-        _address: &str,
-        _port: u32,
-        _originator: &str,
-        _originator_port: u32,
+        channel: Channel,
+        address: &str,
+        port: u32,
+        originator: &str,
+        originator_port: u32,
         reply: ChannelOpenHandle,
         _: &mut client::Session,
     ) -> Handled {
-        refuse(reply).await
+        let origin = origin(originator, originator_port);
+        self.forwarded.take(&self.core.0, (address, port), origin, channel, reply).await
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _: Channel,
-        _path: &str,
+        channel: Channel,
+        path: &str,
         reply: ChannelOpenHandle,
         _: &mut client::Session,
     ) -> Handled {
-        refuse(reply).await
+        self.forwarded.take(&self.core.0, (path, 0), None, channel, reply).await
     }
 
     async fn server_channel_open_agent_forward(

@@ -67,6 +67,11 @@ impl Opener {
         Ok(Stream::new(channel, Arc::new(info)))
     }
 
+    /// Ready once the session is over.
+    pub(crate) async fn ended(&self) {
+        self.core.ended().await;
+    }
+
     /// Other servers know no UDP, and might look the reserved name up.
     fn check(&self, target: &Target) -> Result<()> {
         match target {
@@ -105,7 +110,7 @@ impl Opener {
         }
     }
 
-    fn lost(&self) -> Error {
+    pub(super) fn lost(&self) -> Error {
         self.core.failure().unwrap_or_else(|| {
             Error::new(Code::SessionClosed, "the session is closed").at(Phase::Channel)
         })
@@ -166,6 +171,8 @@ fn far_code(text: &str) -> Option<&'static str> {
         ("unknown host", "ENOTFOUND"),
         ("no address associated", "ENOTFOUND"),
         ("name resolution", "ENOTFOUND"),
+        ("no such file or directory", "ENOENT"),
+        ("permission denied", "EACCES"),
         ("econnrefused", "ECONNREFUSED"),
         ("etimedout", "ETIMEDOUT"),
         ("enotfound", "ENOTFOUND"),

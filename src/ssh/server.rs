@@ -1,5 +1,6 @@
 //! The server's side of a session: who logs in, which channels open, where their streams go.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,11 @@ use super::backlog::Backlog;
 use super::channel::Channel;
 use super::core::EndGuard;
 use super::flush::Writer;
+use super::forwarded::origin;
+use super::forwarding::{Forwarding, Forwards, Wanted};
 use super::greeting::session_id;
 use super::login::{Attempts, Identity};
+use super::opening::failure;
 use super::session::Info;
 use super::stream::Stream;
 use crate::auth::{KeyRing, KeyRules, fingerprint};
@@ -32,6 +36,8 @@ pub(crate) struct Policy {
     pub(crate) sessions: Arc<Semaphore>,
     /// Where accepted streams wait for the program.
     pub(crate) backlog: Arc<Backlog>,
+    /// What is offered of forwards.
+    pub(crate) forwarding: Option<Arc<dyn Forwarding>>,
 }
 
 /// A connection's places among those not logged in; given back at log-in.
@@ -49,6 +55,7 @@ pub(super) struct Handler {
     pub(super) tickets: Arc<Mutex<Option<Tickets>>>,
     pub(super) place: Option<OwnedSemaphorePermit>,
     pub(super) info: Arc<Info>,
+    pub(super) forwards: Forwards,
 }
 
 type Handled = Result<(), russh::Error>;
@@ -65,6 +72,7 @@ impl Handler {
         channel: russh::Channel<Msg>,
         host: &str,
         port: u32,
+        origin: Option<SocketAddr>,
         reply: ChannelOpenHandle,
     ) {
         let refuse = |code, text: &str| ChannelOpenFailure::Other { code, reason: text.to_owned() };
@@ -76,9 +84,7 @@ impl Handler {
             }
             Ok(Target::Reserved(name)) if name == CONTROL => name,
             Ok(Target::Reserved(_)) => return reply.reject(refuse(1, "no such name here")).await,
-            Ok(_) => {
-                return reply.reject(refuse(1, "forwarding is not offered here")).await;
-            }
+            Ok(target) => return self.forward(channel, target, origin, reply).await,
             Err(e) => return reply.reject(refuse(1, &e.to_string())).await,
         };
         if core.open_channels() >= self.policy.max_channels {
@@ -95,6 +101,45 @@ impl Handler {
         let channel = Channel::open(core, id, incoming, Writer::Server(writer));
         let info = Info { target, ..Info::clone(&self.info) };
         place.fill(Stream::new(channel, Arc::new(info)));
+    }
+}
+
+impl Handler {
+    /// An open that leads elsewhere.
+    async fn forward(
+        &self,
+        channel: russh::Channel<Msg>,
+        target: Target,
+        origin: Option<SocketAddr>,
+        reply: ChannelOpenHandle,
+    ) {
+        let core = &self.core.0;
+        let allowed = match &target {
+            Target::Tcp(at) | Target::Udp(at) => self.rules.may_open(&at.host, at.port),
+            Target::Unix(path) => self.rules.may_open(path, 0),
+            Target::Reserved(_) => false,
+        };
+        if !allowed {
+            let reason = "this key may not open that".to_owned();
+            return reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
+        }
+        if core.open_channels() >= self.policy.max_channels {
+            let reason = "too many open channels".to_owned();
+            return reply.reject(ChannelOpenFailure::Other { code: 4, reason }).await;
+        }
+        self.forwards.open(core, &self.info, target, origin, channel, reply).await;
+    }
+
+    async fn listen(&mut self, wanted: Wanted<'_>, back: server::Handle) -> Option<u16> {
+        let allowed = match wanted {
+            Wanted::Tcp(address, port) => self.rules.may_listen(address, port),
+            Wanted::Unix(path) => self.rules.may_listen(path, 0),
+        };
+        if !allowed {
+            tracing::info!("a key may not have the listener that it asks for");
+            return None;
+        }
+        self.forwards.listen(&self.core.0, back, &self.info, wanted).await
     }
 }
 
@@ -158,12 +203,12 @@ impl server::Handler for Handler {
         channel: russh::Channel<Msg>,
         host: &str,
         port: u32,
-        _originator: &str,
-        _originator_port: u32,
+        originator: &str,
+        originator_port: u32,
         reply: ChannelOpenHandle,
         _session: &mut server::Session,
     ) -> Handled {
-        self.open_direct(channel, host, port, reply).await;
+        self.open_direct(channel, host, port, origin(originator, originator_port), reply).await;
         Ok(())
     }
 
@@ -189,14 +234,54 @@ impl server::Handler for Handler {
 
     async fn channel_open_direct_streamlocal(
         &mut self,
-        _channel: russh::Channel<Msg>,
-        _path: &str,
+        channel: russh::Channel<Msg>,
+        path: &str,
         reply: ChannelOpenHandle,
         _session: &mut server::Session,
     ) -> Handled {
-        let reason = "forwarding is not offered here".to_owned();
-        reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
+        match Target::from_path(path) {
+            Ok(target) => self.forward(channel, target, None, reply).await,
+            Err(why) => reply.reject(failure(&why)).await,
+        }
         Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut server::Session,
+    ) -> Result<bool, russh::Error> {
+        let Ok(number) = u16::try_from(*port) else { return Ok(false) };
+        let bound = self.listen(Wanted::Tcp(address, number), session.handle()).await;
+        *port = bound.map_or(0, u32::from);
+        Ok(bound.is_some())
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _session: &mut server::Session,
+    ) -> Result<bool, russh::Error> {
+        let Ok(port) = u16::try_from(port) else { return Ok(false) };
+        Ok(self.forwards.cancel(Wanted::Tcp(address, port)))
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        session: &mut server::Session,
+    ) -> Result<bool, russh::Error> {
+        Ok(self.listen(Wanted::Unix(path), session.handle()).await.is_some())
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut server::Session,
+    ) -> Result<bool, russh::Error> {
+        Ok(self.forwards.cancel(Wanted::Unix(path)))
     }
 
     async fn data(&mut self, id: ChannelId, _: &[u8], _: &mut server::Session) -> Handled {

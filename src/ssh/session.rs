@@ -19,7 +19,7 @@ use crate::target::Target;
 const CLOSE_LIMIT: Duration = Duration::from_millis(1500);
 
 /// What the two ends of a stream know of each other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Info {
     /// The other end's address, when the transport has addresses.
@@ -63,6 +63,7 @@ pub struct Session {
     pub(super) core: Arc<Core>,
     pub(super) handle: Arc<client::Handle<Handler>>,
     pub(super) refusals: Arc<super::refusals::Refusals>,
+    pub(super) forwarded: Arc<super::forwarded::Forwarded>,
     pub(super) info: Arc<Info>,
 }
 

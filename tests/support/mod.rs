@@ -46,19 +46,29 @@ pub(crate) fn identity(key: &PrivateKey) -> KeySource {
 /// A server that lets one key in.
 pub(crate) struct Host {
     pub(crate) server: Server,
-    key: PrivateKey,
+    pub(crate) key: PrivateKey,
 }
 
 impl Host {
     /// Serves on a free port of the loopback address.
     pub(crate) async fn new(window: u32) -> Self {
+        Self::with(ServeOptions { window, ..ServeOptions::default() }).await
+    }
+
+    /// The same with other options.
+    pub(crate) async fn with(options: ServeOptions) -> Self {
+        Self::with_rules("", options).await
+    }
+
+    /// The same for a key with options in its line.
+    pub(crate) async fn with_rules(rules: &str, options: ServeOptions) -> Self {
         let key = new_key();
-        let line = key.public_key().to_openssh().expect("a public key as text");
+        let public = key.public_key().to_openssh().expect("a public key as text");
+        let line = format!("{rules} {public}");
         let options = ServeOptions {
             listen: "127.0.0.1:0".into(),
-            authorized_keys: Some(KeySource::memory(line)),
-            window,
-            ..ServeOptions::default()
+            authorized_keys: Some(KeySource::memory(line.trim())),
+            ..options
         };
         Self { server: alknet::serve(&options).await.expect("a server"), key }
     }

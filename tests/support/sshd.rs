@@ -150,7 +150,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
-fn private_file(path: &str, bytes: &[u8]) {
+pub(crate) fn private_file(path: &str, bytes: &[u8]) {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file =

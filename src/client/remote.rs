@@ -1,0 +1,201 @@
+//! Composition of a remote forward: listeners at the server's end × where their connections go at this one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::manager::Shared;
+use super::{ChannelManager, ForwardOptions, Route, Standing};
+use crate::backoff::Backoff;
+use crate::config::{Bind, PortForwardSpec};
+use crate::error::{Error, Result};
+use crate::forward::{Forward, ForwardMetrics};
+use crate::scope::Scope;
+use crate::ssh::{Remote, Session};
+use crate::target::Target;
+
+/// How long `close` waits for connections to be gone.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
+/// The longest pause between requests for a listener that a server refuses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A remote forward, `ssh -R`: the server listens, and each connection there comes to the target here. Dropping it ends it and its
+/// connections at once.
+///
+/// Over a [`ChannelManager`] it is asked for again on every new session, on the port that it had first, until the server agrees.
+pub struct RemoteForwarder {
+    spec: PortForwardSpec,
+    forward: Arc<Forward>,
+    scope: Scope,
+    port: watch::Receiver<Option<u16>>,
+}
+
+impl RemoteForwarder {
+    /// Asks the server of `session` to listen. Returns once it does; the forward ends with the session.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_CHANNEL_REJECTED` when the server will not listen; `ETIMEDOUT`; why the session was lost.
+    pub async fn start(
+        spec: &PortForwardSpec,
+        session: &Session,
+        to: Route,
+        options: &ForwardOptions,
+    ) -> Result<Self> {
+        let (this, publish) = Self::new(spec, to, options)?;
+        let remote = session.listen(spec.listen(), spec.target()).await?;
+        publish.send_replace(Some(remote.port()));
+        let serving = serve(Arc::clone(&this.forward), remote, this.scope.clone());
+        let session = session.opener();
+        this.scope.spawn(async move {
+            tokio::select! {
+                () = serving => {}
+                () = session.ended() => {}
+            }
+            publish.send_replace(None);
+        });
+        Ok(this)
+    }
+
+    /// The same on every session of `manager`, now and later. Waits for the first.
+    ///
+    /// # Errors
+    /// Those of [`RemoteForwarder::start`] on the first session, and those of [`ChannelManager::open`] when there is none.
+    pub async fn keep(
+        spec: &PortForwardSpec,
+        manager: &ChannelManager,
+        to: Route,
+        options: &ForwardOptions,
+    ) -> Result<Self> {
+        let (this, publish) = Self::new(spec, to, options)?;
+        let shared = manager.shared();
+        let session = shared.session_soon().await?;
+        let remote = session.listen(spec.listen(), spec.target()).await?;
+        publish.send_replace(Some(remote.port()));
+        let listen = at_port(spec.listen(), remote.port());
+        let keeper = Keeper {
+            shared,
+            forward: Arc::clone(&this.forward),
+            scope: this.scope.clone(),
+            listen,
+            target: spec.target().clone(),
+            publish,
+        };
+        this.scope.spawn(keeper.run(session, remote));
+        Ok(this)
+    }
+
+    fn new(
+        spec: &PortForwardSpec,
+        to: Route,
+        options: &ForwardOptions,
+    ) -> Result<(Self, watch::Sender<Option<u16>>)> {
+        if matches!(spec.target(), Target::Udp(_)) {
+            return Err(Error::config(format!("forward {spec}: UDP is forwarded from here only")));
+        }
+        let forward = Forward::new(to.dialer(), options.dial_timeout, options.max_connections);
+        let (publish, port) = watch::channel(None);
+        Ok((Self { spec: spec.clone(), forward, scope: Scope::new(), port }, publish))
+    }
+
+    /// What was asked for.
+    pub fn spec(&self) -> &PortForwardSpec {
+        &self.spec
+    }
+
+    /// The real port at the server's end while the server listens; 0 for a Unix socket.
+    pub fn port(&self) -> Option<u16> {
+        *self.port.borrow()
+    }
+
+    /// What it has done so far. "Up" is from the server's end to the target here.
+    pub fn metrics(&self) -> ForwardMetrics {
+        self.forward.metrics()
+    }
+
+    /// Tells the server to stop listening, resets the connections and waits until they are gone, 3 s at most. Idempotent.
+    pub async fn close(&self) {
+        self.scope.cancel();
+        self.scope.join(CLOSE_LIMIT).await;
+    }
+}
+
+/// `-R spec`
+impl std::fmt::Display for RemoteForwarder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "-R {}", self.spec)
+    }
+}
+
+impl std::fmt::Debug for RemoteForwarder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteForwarder").field("port", &self.port()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for RemoteForwarder {
+    fn drop(&mut self) {
+        self.scope.cancel();
+    }
+}
+
+async fn serve(forward: Arc<Forward>, remote: Remote, scope: Scope) {
+    forward.run(Box::new(remote), scope).await;
+}
+
+/// The place to ask for again: any port has become one.
+fn at_port(listen: &Bind, port: u16) -> Bind {
+    match listen {
+        Bind::Port { host, port: 0 } => Bind::Port { host: host.clone(), port },
+        other => other.clone(),
+    }
+}
+
+/// Sees to it that there is a listener on each session.
+struct Keeper {
+    shared: Arc<Shared>,
+    forward: Arc<Forward>,
+    scope: Scope,
+    listen: Bind,
+    target: Target,
+    publish: watch::Sender<Option<u16>>,
+}
+
+impl Keeper {
+    async fn run(self, mut session: Arc<Session>, mut remote: Remote) {
+        loop {
+            let serving = serve(Arc::clone(&self.forward), remote, self.scope.clone());
+            tokio::select! {
+                () = serving => {}
+                _ = session.closed() => {}
+            }
+            self.publish.send_replace(None);
+            let Some(next) = self.again().await else { return };
+            (session, remote) = next;
+            self.publish.send_replace(Some(remote.port()));
+        }
+    }
+
+    /// Asks each session until one agrees. `None` when there will be no more.
+    async fn again(&self) -> Option<(Arc<Session>, Remote)> {
+        let mut standing = self.shared.watch();
+        let mut backoff = Backoff::new(LONGEST_PAUSE);
+        loop {
+            let current = standing.borrow_and_update().clone();
+            let session = match current {
+                Standing::Closed(_) => return None,
+                Standing::Up(session) if !session.is_over() => session,
+                _ => {
+                    standing.changed().await.ok()?;
+                    continue;
+                }
+            };
+            tokio::time::sleep(backoff.pause(fastrand::f64())).await;
+            match session.listen(&self.listen, &self.target).await {
+                Ok(remote) => return Some((session, remote)),
+                Err(e) => tracing::info!(code = e.code().as_str(), "no remote listener yet"),
+            }
+        }
+    }
+}

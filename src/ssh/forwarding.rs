@@ -1,0 +1,184 @@
+//! What a server's session does for forwards: opens of the client's that lead elsewhere, and listeners that lead back to the client.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use russh::server::{self, ChannelOpenHandle, Msg};
+use russh::{Channel as RusshChannel, ChannelOpenFailure};
+use tokio::sync::Semaphore;
+
+use super::channel::Channel;
+use super::core::Core;
+use super::flush::Writer;
+use super::opening::{Opening, failure};
+use super::session::Info;
+use super::stream::Stream;
+use crate::dial::Dialer;
+use crate::error::{Code, Error, Phase, Refusal, Result};
+use crate::io::Connected;
+use crate::listen::Request;
+use crate::target::Target;
+
+/// Opens of a session that wait for their target (reference table: channels).
+const MAX_OPENING: usize = 64;
+
+/// Listeners of a session (reference table: global requests).
+const MAX_LISTENERS: usize = 16;
+
+/// What a server offers of forwards. Composition sets it; without it everything is refused.
+pub(crate) trait Forwarding: Send + Sync + 'static {
+    /// Takes a request over and answers it in a task of its own. Never waits.
+    fn open(&self, request: Request, who: &Info);
+
+    /// Listens where a client asks, for the streams to go through `back`. Waits for no network.
+    fn listen<'a>(
+        &'a self,
+        wanted: Wanted<'a>,
+        back: Arc<dyn Dialer>,
+        who: &'a Info,
+    ) -> BoxFuture<'a, Result<Listening>>;
+}
+
+/// Where a client wants a server to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted<'a> {
+    /// `tcpip-forward`.
+    Tcp(&'a str, u16),
+    /// `streamlocal-forward@openssh.com`.
+    Unix(&'a str),
+}
+
+/// A listener, ended by its drop.
+pub(crate) struct Listening {
+    /// The real port; 0 for a path.
+    pub(crate) port: u16,
+    /// Ends the listener when dropped.
+    pub(crate) _guard: Box<dyn Send + Sync>,
+}
+
+/// A session's share in forwards; it goes with the session.
+pub(super) struct Forwards {
+    offered: Option<Arc<dyn Forwarding>>,
+    opening: Arc<Semaphore>,
+    listeners: HashMap<(String, u32), Listening>,
+}
+
+impl Forwards {
+    pub(super) fn new(offered: Option<Arc<dyn Forwarding>>) -> Self {
+        Self { offered, opening: Arc::new(Semaphore::new(MAX_OPENING)), listeners: HashMap::new() }
+    }
+
+    /// Hands an open over, or refuses it.
+    pub(super) async fn open(
+        &self,
+        core: &Arc<Core>,
+        who: &Info,
+        target: Target,
+        origin: Option<SocketAddr>,
+        channel: RusshChannel<Msg>,
+        reply: ChannelOpenHandle,
+    ) {
+        let Some(offered) = &self.offered else {
+            let reason = "forwarding is not offered here".to_owned();
+            return reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
+        };
+        let Ok(place) = Arc::clone(&self.opening).try_acquire_owned() else {
+            let why = Error::new(Code::ChannelRejected, "too many opens wait for their targets")
+                .refused(Refusal::ResourceShortage);
+            return reply.reject(failure(&why)).await;
+        };
+        let id = channel.id();
+        let (incoming, writer) = channel.split();
+        let answer = Opening {
+            core: Arc::clone(core),
+            info: Info { target: target.to_string(), ..who.clone() },
+            id,
+            incoming,
+            writer: Writer::Server(writer),
+            reply,
+            place: Some(place),
+        };
+        offered.open(Request { target, origin, answer: Box::new(answer) }, who);
+    }
+
+    /// Listens for the client. Returns the port, or `None` when that is refused.
+    pub(super) async fn listen(
+        &mut self,
+        core: &Arc<Core>,
+        handle: server::Handle,
+        who: &Info,
+        wanted: Wanted<'_>,
+    ) -> Option<u16> {
+        let offered = self.offered.as_ref()?;
+        if self.listeners.len() >= MAX_LISTENERS {
+            tracing::info!("a session asked for too many listeners");
+            return None;
+        }
+        let (core, handle) = (Arc::clone(core), handle);
+        let back = Arc::new(Back { core, handle, info: who.clone() });
+        match offered.listen(wanted, back, who).await {
+            Ok(listening) => {
+                let port = listening.port;
+                self.listeners.insert(key(wanted, port), listening);
+                Some(port)
+            }
+            Err(e) => {
+                tracing::info!(code = e.code().as_str(), "a listener for a client was refused");
+                None
+            }
+        }
+    }
+
+    /// Ends a listener of this session's.
+    pub(super) fn cancel(&mut self, wanted: Wanted<'_>) -> bool {
+        let port = if let Wanted::Tcp(_, port) = wanted { port } else { 0 };
+        self.listeners.remove(&key(wanted, port)).is_some()
+    }
+}
+
+fn key(wanted: Wanted<'_>, port: u16) -> (String, u32) {
+    match wanted {
+        Wanted::Tcp(address, _) => (address.to_owned(), u32::from(port)),
+        Wanted::Unix(path) => (path.to_owned(), 0),
+    }
+}
+
+/// Back to the client: `forwarded-tcpip` and `forwarded-streamlocal@openssh.com`. The target is where it asked to listen.
+struct Back {
+    core: Arc<Core>,
+    handle: server::Handle,
+    info: Info,
+}
+
+impl Dialer for Back {
+    fn dial<'a>(
+        &'a self,
+        target: &'a Target,
+        origin: Option<SocketAddr>,
+    ) -> BoxFuture<'a, Result<Connected>> {
+        async move {
+            let opened = match target {
+                Target::Tcp(at) => {
+                    let from = origin.map_or_else(|| "127.0.0.1".into(), |at| at.ip().to_string());
+                    let from_port = origin.map_or(0, |at| u32::from(at.port()));
+                    let (host, port) = (at.host.clone(), u32::from(at.port));
+                    self.handle.channel_open_forwarded_tcpip(host, port, from, from_port).await
+                }
+                other => self.handle.channel_open_forwarded_streamlocal(other.to_string()).await,
+            };
+            let channel = opened.map_err(|_| {
+                Error::new(Code::ChannelRejected, "the client does not take the connection")
+                    .at(Phase::Channel)
+            })?;
+            let id = channel.id();
+            let (incoming, writer) = channel.split();
+            let channel = Channel::open(&self.core, id, incoming, Writer::Server(writer));
+            let info = Info { target: target.to_string(), ..self.info.clone() };
+            Ok(Stream::new(channel, Arc::new(info)).into())
+        }
+        .boxed()
+    }
+}
