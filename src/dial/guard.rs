@@ -39,9 +39,10 @@ impl Guard {
             return false;
         }
         let ip = plain(at.ip());
-        !is_never(ip)
-            && (self.link_local || !is_link_local(ip))
-            && !(self.public_only && is_private(ip))
+        let denied = is_never(ip)
+            || (!self.link_local && is_link_local(ip))
+            || (self.public_only && is_private(ip));
+        !denied
     }
 
     async fn tcp(&self, at: &HostPort) -> Result<Connected> {

@@ -36,8 +36,11 @@ const PARKED: usize = 16;
 /// Longest wait for the answer to a request.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// A pending channel: where it arrived, and who comes.
-type Parked = ((String, u32), Option<SocketAddr>, Opening<Msg>);
+/// Where a server listens: address as asked for and real port, or path and 0.
+type Place = (String, u32);
+
+/// A pending channel, and who comes.
+type Arrival = (Option<SocketAddr>, Box<Opening<Msg>>);
 
 /// See the module.
 #[derive(Default)]
@@ -47,11 +50,10 @@ pub(super) struct Forwarded {
 
 #[derive(Default)]
 struct State {
-    /// By address as asked for and real port; by path and 0.
-    wanted: HashMap<(String, u32), mpsc::Sender<(Option<SocketAddr>, Opening<Msg>)>>,
+    wanted: HashMap<Place, mpsc::Sender<Arrival>>,
     /// Addresses of requests for any port whose answer is still to come: a server may open channels right behind it.
     asking: Vec<String>,
-    parked: Vec<Parked>,
+    parked: Vec<(Place, Arrival)>,
     second: Option<Instant>,
     count: u32,
 }
@@ -67,18 +69,16 @@ impl State {
     }
 
     /// Hands a channel on, keeps it for a moment, or gives it back with the reason.
-    fn place(&mut self, parked: Parked) -> Result<(), (Opening<Msg>, &'static str, u32)> {
-        let (at, origin, opening) = parked;
+    fn place(&mut self, at: Place, arrival: Arrival) -> Result<(), (Arrival, &'static str, u32)> {
         if let Some(queue) = self.wanted.get(&at) {
-            return queue
-                .try_send((origin, opening))
-                .map_err(|e| (e.into_inner().1, "connections are not taken fast enough", 4));
+            let full = "connections are not taken fast enough";
+            return queue.try_send(arrival).map_err(|e| (e.into_inner(), full, 4));
         }
         if self.asking.contains(&at.0) && self.parked.len() < PARKED {
-            self.parked.push((at, origin, opening));
+            self.parked.push((at, arrival));
             return Ok(());
         }
-        Err((opening, "this was not asked for", 1))
+        Err((arrival, "this was not asked for", 1))
     }
 }
 
@@ -99,19 +99,20 @@ impl Forwarded {
         let opening = Opening { core, info, id, incoming, writer, reply, place: None };
         let placed = {
             let mut state = self.state.lock();
+            let arrival = (origin, Box::new(opening));
             match state.is_too_fast() {
-                true => Err((opening, "too many channels in a second", 4)),
-                false => state.place(((at.0.to_owned(), at.1), origin, opening)),
+                true => Err((arrival, "too many channels in a second", 4)),
+                false => state.place((at.0.to_owned(), at.1), arrival),
             }
         };
-        if let Err((opening, reason, code)) = placed {
+        if let Err(((_, opening), reason, code)) = placed {
             let reason = reason.to_owned();
             opening.reply.reject(ChannelOpenFailure::Other { code, reason }).await;
         }
         Ok(())
     }
 
-    fn expect(&self, at: (String, u32)) -> mpsc::Receiver<(Option<SocketAddr>, Opening<Msg>)> {
+    fn expect(&self, at: Place) -> mpsc::Receiver<Arrival> {
         let (queue, arrivals) = mpsc::channel(QUEUE);
         self.state.lock().wanted.insert(at, queue);
         arrivals
@@ -124,13 +125,14 @@ impl Forwarded {
             state.asking.swap_remove(at);
         }
         let parked = std::mem::take(&mut state.parked);
-        let left: Vec<_> = parked.into_iter().filter_map(|one| state.place(one).err()).collect();
+        let left: Vec<_> =
+            parked.into_iter().filter_map(|(at, arrival)| state.place(at, arrival).err()).collect();
         drop(state);
         // Dropped, they are refused.
         drop(left);
     }
 
-    fn forget(&self, at: &(String, u32)) {
+    fn forget(&self, at: &Place) {
         self.state.lock().wanted.remove(at);
     }
 }
@@ -151,9 +153,9 @@ pub(super) fn origin(address: &str, port: u32) -> Option<SocketAddr> {
 pub(crate) struct Remote {
     opener: Opener,
     forwarded: Arc<Forwarded>,
-    at: (String, u32),
+    at: Place,
     is_path: bool,
-    arrivals: mpsc::Receiver<(Option<SocketAddr>, Opening<Msg>)>,
+    arrivals: mpsc::Receiver<Arrival>,
     target: Target,
 }
 
@@ -247,8 +249,7 @@ impl Listener<Request> for Remote {
             opening.info =
                 Info { target: self.target.to_string(), ..Info::clone(&self.opener.info) };
             let Info { remote, local, transport, .. } = opening.info;
-            let request =
-                Request { target: self.target.clone(), origin, answer: Box::new(opening) };
+            let request = Request { target: self.target.clone(), origin, answer: opening };
             let handshake = std::future::ready(Ok(request)).boxed();
             Ok(Incoming { ends: Ends { remote, local, transport }, handshake })
         }

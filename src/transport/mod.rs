@@ -25,7 +25,7 @@ pub(crate) struct Bound {
 pub(crate) async fn bind(listen: &Bind, replace: bool) -> Result<Bound> {
     let (host, port) = match listen {
         Bind::Port { host, port } => (host.as_deref(), *port),
-        Bind::Unix(path) => return bind_unix(path, replace).await,
+        Bind::Unix(path) => return bind_unix(path, replace),
     };
     let sockets = match host {
         None => tcp::Tcp::bind_loopback(port)?,
@@ -39,12 +39,12 @@ pub(crate) async fn bind(listen: &Bind, replace: bool) -> Result<Bound> {
 }
 
 #[cfg(unix)]
-async fn bind_unix(path: &str, replace: bool) -> Result<Bound> {
-    let listener = unix::Unix::bind(path, replace).await?;
+fn bind_unix(path: &str, replace: bool) -> Result<Bound> {
+    let listener = unix::Unix::bind(path, replace)?;
     Ok(Bound { listeners: vec![Box::new(listener)], addresses: Vec::new() })
 }
 
 #[cfg(not(unix))]
-async fn bind_unix(path: &str, _replace: bool) -> Result<Bound> {
+fn bind_unix(path: &str, _replace: bool) -> Result<Bound> {
     Err(crate::error::Error::config(format!("listen {path:?}: this system has no Unix sockets")))
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt;
@@ -35,11 +36,11 @@ impl Unix {
     ///
     /// # Errors
     /// `EADDRINUSE` when there is something already; `EACCES`, `ENOENT` and others of bind(2).
-    pub(crate) async fn bind(path: &str, replace: bool) -> Result<Self> {
+    pub(crate) fn bind(path: &str, replace: bool) -> Result<Self> {
         let failed = |e| Error::system("listen", path, e).at(Phase::Listen);
         let (owner, listener) = match open(path) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                if !is_stale(path).await {
+                if !is_stale(path) {
                     return Err(failed(e));
                 }
                 if !replace {
@@ -73,11 +74,12 @@ fn open(path: &str) -> io::Result<(u32, UnixListener)> {
     Ok((owner, UnixListener::from_std(OwnedFd::from(socket).into())?))
 }
 
-/// Whether `path` is a socket that nobody listens on.
-async fn is_stale(path: &str) -> bool {
+/// Whether `path` is a socket that nobody listens on. A datagram socket asks, for it can be refused without being accepted: by a
+/// listener of the other type it is.
+fn is_stale(path: &str) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    let refused = |e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).await.is_err_and(refused)
+    let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
+    is_socket && asked.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// The file of a socket of ours, removed with it unless another has taken its place.
