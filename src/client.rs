@@ -4,6 +4,7 @@ mod forward;
 mod manager;
 mod remote;
 mod route;
+mod socks;
 mod standing;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ pub use forward::{ForwardOptions, LocalForwarder};
 pub use manager::ChannelManager;
 pub use remote::RemoteForwarder;
 pub use route::Route;
+pub use socks::{SocksForwarder, SocksLogin};
 pub use standing::{Metrics, Reconnect, Standing};
 
 /// The default port of a server address (RFC 4253 §4.1).

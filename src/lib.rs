@@ -28,7 +28,8 @@ mod transport;
 pub use auth::{KeyInfo, KeySource, Passphrase, Trust};
 pub use client::{
     ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Reconnect,
-    RemoteForwarder, Route, Standing, connect, inspect_key, open_session,
+    RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, inspect_key,
+    open_session,
 };
 pub use config::{Bind, PortForwardSpec};
 pub use error::{Code, Error, Phase, Refusal, Result};

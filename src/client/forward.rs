@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::Route;
 use crate::config::PortForwardSpec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::forward::{Forward, ForwardMetrics};
 use crate::listen::Fixed;
 use crate::scope::Scope;
+use crate::target::Target;
 use crate::transport::bind;
 
 /// How long `close` waits for connections to be gone.
@@ -50,13 +51,16 @@ impl LocalForwarder {
     /// Listens and forwards. Returns once connections can come.
     ///
     /// # Errors
-    /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` for the address to listen on.
+    /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` for the address to listen on; `ERR_ALKNET_CONFIG` for UDP.
     pub async fn start(
         spec: &PortForwardSpec,
         route: impl Into<Route>,
         options: &ForwardOptions,
     ) -> Result<Self> {
         let dialer = route.into().dialer();
+        if matches!(spec.target(), Target::Udp(_)) {
+            return Err(Error::config(format!("forward {spec}: UDP is not forwarded yet")));
+        }
         let bound = bind(spec.listen(), options.replace_stale_socket).await?;
         let forward = Forward::new(dialer, options.dial_timeout, options.max_connections);
         let scope = Scope::new();

@@ -92,7 +92,7 @@ impl RemoteForwarder {
         options: &ForwardOptions,
     ) -> Result<(Self, watch::Sender<Option<u16>>)> {
         if matches!(spec.target(), Target::Udp(_)) {
-            return Err(Error::config(format!("forward {spec}: UDP is forwarded from here only")));
+            return Err(Error::config(format!("forward {spec}: UDP is not forwarded yet")));
         }
         let forward = Forward::new(to.dialer(), options.dial_timeout, options.max_connections);
         let (publish, port) = watch::channel(None);

@@ -1,6 +1,9 @@
 //! Forwards, written once: each request's target is dialled, the request answered, the two streams relayed. Knows dialers and
 //! listeners, whatever they are.
 
+mod http;
+mod socks;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,6 +17,8 @@ use crate::io::{Carried, Connected, relay};
 use crate::listen::{Incoming, Listener, Request, serve};
 use crate::scope::Scope;
 use crate::target::Target;
+
+pub(crate) use socks::{Login, Socks};
 
 /// Longest handshake of an arrival with a listener (reference table: SOCKS5).
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);

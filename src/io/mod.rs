@@ -1,5 +1,6 @@
 //! Byte streams and byte queues. Knows tokio and nothing of alknet.
 
+mod prefixed;
 mod queue;
 mod relay;
 
@@ -12,6 +13,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+pub(crate) use prefixed::Prefixed;
 pub(crate) use queue::ByteQueue;
 pub(crate) use relay::{Carried, relay};
 
