@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use crate::dial::prepare;
@@ -20,9 +20,14 @@ const BACKLOG: u32 = 1024;
 /// Free ports tried until one is free in both address families.
 const TRIES: usize = 16;
 
+/// Arrivals closed in one go when there is no descriptor left for them: about a listen backlog.
+const MOST_SHED: usize = 128;
+
 /// A bound TCP port.
 pub(crate) struct Tcp {
     listener: TcpListener,
+    /// A descriptor to do without when there is no other: who arrives then is told so at once, and does not wait for nothing.
+    spare: Option<Socket>,
 }
 
 impl Tcp {
@@ -38,7 +43,7 @@ impl Tcp {
         #[expect(clippy::disallowed_methods, reason = "the one place that binds TCP")]
         let listener = TcpListener::bind(&addresses[..]).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok((Self { listener }, address))
+        Ok((Self { listener, spare: spare() }, address))
     }
 
     /// Binds every address of `at`, all on one port.
@@ -102,7 +107,7 @@ fn bind_at(needed: &[IpAddr], mut port: u16, wanted: &[IpAddr]) -> Result<Vec<(T
         let at = SocketAddr::new(*ip, port);
         let opened = open(at).and_then(|listener| {
             let address = listener.local_addr()?;
-            Ok((Tcp { listener }, address))
+            Ok((Tcp { listener, spare: spare() }, address))
         });
         match opened {
             Ok((listener, address)) => {
@@ -144,8 +149,15 @@ fn open(at: SocketAddr) -> io::Result<TcpListener> {
 impl Listener for Tcp {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Incoming>> {
         async {
-            let (socket, remote) = self.listener.accept().await?;
-            prepare(&socket)?;
+            let (socket, remote) = match self.listener.accept().await {
+                Err(e) if is_out_of_descriptors(&e) => {
+                    self.shed();
+                    return Err(e);
+                }
+                accepted => accepted?,
+            };
+            // One that cannot be prepared has gone already.
+            prepare(&socket).map_err(|_| io::ErrorKind::ConnectionAborted)?;
             let local = socket.local_addr().ok();
             let ends = Ends { remote: Some(remote), local, transport: "tcp" };
             let link = Connected { io: Box::new(socket), ends: ends.clone() };
@@ -153,4 +165,29 @@ impl Listener for Tcp {
         }
         .boxed()
     }
+}
+
+impl Tcp {
+    /// Closes who waits to be accepted.
+    fn shed(&mut self) {
+        let mut closed = 0;
+        while closed < MOST_SHED {
+            self.spare = None;
+            let Some(Ok(arrival)) = self.listener.accept().now_or_never() else { break };
+            drop(arrival);
+            closed += 1;
+        }
+        self.spare = spare();
+        tracing::warn!(closed, "out of file descriptors");
+    }
+}
+
+/// Any descriptor will do.
+fn spare() -> Option<Socket> {
+    Socket::new(Domain::IPV4, Type::DGRAM, None).ok()
+}
+
+/// EMFILE and ENFILE of accept(2), WSAEMFILE of Windows.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24 | 10_024))
 }
