@@ -353,22 +353,67 @@ export interface AlknetServeOptions {
   limits?: AlknetLimits
 }
 
-/** Bounds of a server. What goes beyond is refused, what was there stays. Whole numbers from 1. */
+/**
+ * Bounds of a server. What goes beyond is refused, what was there stays. Whole numbers from 1.
+ *
+ * A source is an IPv4 address or an IPv6 network of 64 bits. A connection that is refused before log-in is closed at once, without an
+ * answer; the reason is in the server's log.
+ */
 export interface AlknetLimits {
-  /** From accept to logged in, ms. Default 20 000. */
+  /** From accept to logged in, ms. Default 20 000. The client's first line has 5 s at most. */
   loginTimeout?: number
   /** Refused log-in attempts per connection, keys that are only offered included, as in sshd. Default 6. */
   maxAuthAttempts?: number
+  /** Keys that a connection may show, good ones included. Default 20. */
+  maxOfferedKeys?: number
   /** Connections that have not logged in yet. Default 256. */
   maxUnauthenticated?: number
-  /** Of these, from one source address. Default 10. */
+  /**
+   * From so many of these on, new ones are refused at random, 30 % at first and all at `maxUnauthenticated`: a flood then leaves
+   * a chance to the others. Default 64.
+   */
+  earlyDrop?: number
+  /** Connections that have not logged in yet, from one source. Default 10. */
   maxUnauthenticatedPerSource?: number
+  /** Connections that one source may begin in a second; those that log in do not count. Default 20. */
+  maxHandshakesPerSource?: number
   /** Sessions that have logged in. Default 4 096. */
   maxSessions?: number
+  /** Sessions that have logged in with one key. Default 64. */
+  maxSessionsPerKey?: number
+  /** Open streams of all sessions. Default 16 384. */
+  maxChannels?: number
   /** Open streams per session. Default 1 024. */
   maxChannelsPerSession?: number
-  /** Accepted streams that wait for a listener; more are refused. Default 128. */
+  /** Accepted streams that wait for a listener. Default 128. */
   maxPending?: number
+  /** Of these, from one session. Default 128. */
+  maxPendingPerSession?: number
+  /** Streams refused to one session in a second; beyond, that session alone is slowed down. Accepted ones are not limited. Default 200. */
+  maxRefusedOpens?: number
+  /** Requests for remote forwards of one session in a second; beyond, that session alone is slowed down. Default 50. */
+  maxRequests?: number
+  /** What connections that do not log in cost their source. Default as in {@link AlknetPenalties}; `false` costs nothing. */
+  penalties?: false | AlknetPenalties
+}
+
+/**
+ * Times, in ms, for which a source is to be refused; those of one source add up. They take effect once the sum comes to
+ * `threshold`, and until it has run out. 65 536 sources are remembered. 0 is no penalty.
+ */
+export interface AlknetPenalties {
+  /** For trying to log in in vain. Default 5 000. */
+  authFailed?: number
+  /** For going away without having tried. Default 1 000. */
+  noAuth?: number
+  /** For not logging in in time. Default 10 000. */
+  timedOut?: number
+  /** For breaking the protocol before log-in. Default 30 000. */
+  malformed?: number
+  /** Below this sum nothing is refused. Default 15 000. */
+  threshold?: number
+  /** The sum grows no further. Default 600 000. */
+  longest?: number
 }
 
 /** What an {@link AlknetServer} emits. */

@@ -25,7 +25,7 @@ mod ssh;
 mod target;
 mod transport;
 
-pub use auth::{KeyInfo, KeySource, Passphrase, Trust};
+pub use auth::{KeyInfo, KeySource, Limits, Passphrase, Penalties, Trust};
 pub use client::{
     ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Reconnect,
     RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, inspect_key,
@@ -34,6 +34,6 @@ pub use client::{
 pub use config::{Bind, PortForwardSpec};
 pub use error::{Code, Error, Phase, Refusal, Result};
 pub use forward::ForwardMetrics;
-pub use server::{ForwardPolicy, Limits, ServeOptions, Server, serve};
+pub use server::{ForwardPolicy, ServeOptions, Server, serve};
 pub use ssh::{Events, Info, Keepalive, Observer, Read, Session, Stream};
 pub use target::{CONTROL, HostPort, Target};

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::auth::{Gate, HostKey, KeyRing, KeySource, Locked, Passphrase, wipe_stack};
+use crate::auth::{
+    Gate, HostKey, KeyRing, KeySource, Limits, Locked, Offence, Passphrase, wipe_stack,
+};
 use crate::error::{Error, Result};
 use crate::listen::{Incoming, serve as accept_loop};
 use crate::scope::Scope;
 use crate::ssh::{
-    self, Backlog, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Observer, Policy,
+    self, Backlog, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Observer, Policy, ServerConfigs,
     SessionSettings, Stream,
 };
 use crate::target::HostPort;
@@ -28,39 +30,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// How often the file of authorised keys is looked at. With the 2 s that a session may take to close, a key that is taken out
 /// is out after 5 s (reference table).
 const RECHECK: Duration = Duration::from_secs(3);
-
-/// Bounds of a server (reference table, secure defaults).
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// From accept to logged in. Default 20 s.
-    pub login_timeout: Duration,
-    /// Log-in attempts per connection. Default 6.
-    pub max_auth_attempts: u32,
-    /// Connections not logged in yet. Default 256.
-    pub max_unauthenticated: usize,
-    /// Of these, from one source: an IPv4 address or an IPv6 /64. Default 10.
-    pub max_unauthenticated_per_source: usize,
-    /// Sessions logged in. Default 4 096.
-    pub max_sessions: usize,
-    /// Open streams per session. Default 1 024.
-    pub max_channels_per_session: usize,
-    /// Accepted streams that wait for the program. Default 128.
-    pub max_pending: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            login_timeout: Duration::from_secs(20),
-            max_auth_attempts: 6,
-            max_unauthenticated: 256,
-            max_unauthenticated_per_source: 10,
-            max_sessions: 4096,
-            max_channels_per_session: 1024,
-            max_pending: 128,
-        }
-    }
-}
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -126,6 +95,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         rekey_bytes: options.rekey_bytes,
     }
     .checked()?;
+    options.limits.check()?;
     let listen = HostPort::parse(&options.listen, Some(22))?;
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
@@ -133,21 +103,18 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let policy = Arc::new(Policy {
-        config: ssh::server_config(&key.private, settings, limits.max_auth_attempts),
+        configs: ServerConfigs::new(&key.private, settings, limits.max_auth_attempts),
         keys: Arc::clone(&keys),
-        max_auth_attempts: limits.max_auth_attempts,
         host_key_fingerprint: key.fingerprint.clone(),
         window: options.window,
-        login_timeout: limits.login_timeout,
-        max_channels: limits.max_channels_per_session,
-        sessions: Arc::new(Semaphore::new(limits.max_sessions)),
+        limits: limits.clone(),
+        channels: Arc::new(Semaphore::new(limits.max_channels.min(Semaphore::MAX_PERMITS))),
         backlog: Arc::clone(&backlog),
         forwarding: options.forwarding.as_ref().map(|policy| offer(policy, address, &scope)),
     });
     wipe_stack();
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
-    let gate =
-        Arc::new(Gate::new(limits.max_unauthenticated, limits.max_unauthenticated_per_source));
+    let gate = Gate::new(limits);
     let sessions = scope.clone();
     scope.spawn(accept_loop(Box::new(listener), scope.clone(), move |incoming| {
         admit(incoming, Arc::clone(&gate), Arc::clone(&policy), sessions.clone())
@@ -276,14 +243,15 @@ impl Drop for Server {
 }
 
 async fn admit(incoming: Incoming, gate: Arc<Gate>, policy: Arc<Policy>, scope: Scope) {
-    let Some(tickets) = gate.enter(incoming.ends.remote) else {
-        return tracing::info!("too many connections that have not logged in, one refused");
-    };
-    let handshake = tokio::time::timeout(policy.login_timeout, incoming.handshake);
+    let Some(mut place) = gate.enter(incoming.ends.remote) else { return };
+    let handshake = tokio::time::timeout(policy.limits.login_timeout, incoming.handshake);
     let Some(transport) = scope.until_cancelled(handshake).await else { return };
     match transport {
-        Ok(Ok(link)) => ssh::accept(link, policy, tickets, scope).await,
+        Ok(Ok(link)) => ssh::accept(link, policy, place, scope).await,
         Ok(Err(e)) => tracing::debug!(error = %e, "transport handshake failed"),
-        Err(_) => tracing::info!("transport handshake took too long"),
+        Err(_) => {
+            place.blame(Offence::TimedOut);
+            tracing::info!("transport handshake took too long");
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use alknet::event::{DEFAULT_MAX_FRAME, LARGEST_MAX_FRAME};
-use alknet::{ConnectOptions, Keepalive, Limits, ServeOptions};
+use alknet::{ConnectOptions, Keepalive, Limits, Penalties, ServeOptions};
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
@@ -72,26 +72,31 @@ fn value(printed: &str) -> String {
     milliseconds.or_else(seconds).unwrap_or_else(|| printed.to_owned())
 }
 
-/// The fields of `Limits::default()`, whatever they are by now.
-fn limits() -> BTreeMap<String, String> {
-    let printed = format!("{:#?}", Limits::default());
+/// The fields of a struct, whatever they are by now, but for those that are structs.
+fn fields(printed: &str) -> BTreeMap<String, String> {
     let field = |line: &str| {
         let (name, printed) = line.strip_prefix("    ")?.trim_end_matches(',').split_once(": ")?;
-        Some((camel(name), value(printed)))
+        (!name.starts_with(' ') && printed != "Some(").then(|| (camel(name), value(printed)))
     };
     printed.lines().filter_map(field).collect()
 }
 
 #[test]
 fn the_bounds_of_a_server_are_those_of_the_types_and_of_the_page() {
-    let limits = limits();
-    assert!(limits.len() >= 7, "{limits:?}");
-    assert_eq!(declared("AlknetLimits"), limits, "index.d.ts and src/server.rs");
-    let page: BTreeMap<_, _> = page()
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.strip_prefix("limits.")?.to_owned(), value)))
-        .collect();
-    assert_eq!(page, limits, "docs/defaults.md and src/server.rs");
+    let limits = fields(&format!("{:#?}", Limits::default()));
+    assert!(limits.len() >= 14, "{limits:?}");
+    let mut typed = declared("AlknetLimits");
+    assert!(typed.remove("penalties").is_some());
+    assert_eq!(typed, limits, "index.d.ts and src/auth/limits.rs");
+    let penalties = fields(&format!("{:#?}", Penalties::default()));
+    assert_eq!(declared("AlknetPenalties"), penalties, "index.d.ts and src/auth/limits.rs");
+    for (prefix, code) in [("limits.", limits), ("penalties.", penalties)] {
+        let said = page().into_iter();
+        let said: BTreeMap<_, _> = said
+            .filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value)))
+            .collect();
+        assert_eq!(said, code, "docs/defaults.md and src/auth/limits.rs");
+    }
 }
 
 #[test]

@@ -5,7 +5,6 @@
 import { types } from 'node:util'
 import type {
   AlknetConnectOptions,
-  AlknetLimits,
   AlknetServeOptions,
   AlknetSessionOptions,
   KeySource,
@@ -17,6 +16,7 @@ import type {
   NativeSource,
 } from '../native/binding.js'
 import { AlknetError, invalidType, invalidValue } from './errors.js'
+import { limits } from './limits.js'
 import { checkPassphrase } from './passphrase.js'
 
 // The longest time a timer can be set to, in Node and so in every option that is a time.
@@ -83,7 +83,7 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     ...keepalive(options.keepalive),
     window: window(options.window),
     rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
-    ...limits(object('options.limits', options.limits) ?? {}),
+    limits: limits(options.limits),
   })
 }
 
@@ -148,20 +148,6 @@ function keepalive(value: AlknetConnectOptions['keepalive']) {
   return {
     keepaliveInterval: milliseconds('options.keepalive.interval', value.interval),
     keepaliveCount: integer('options.keepalive.count', value.count, 1, MOST),
-  }
-}
-
-function limits(given: AlknetLimits) {
-  const limit = (name: keyof AlknetLimits) =>
-    integer(`options.limits.${name}`, given[name], 1, MOST)
-  return {
-    loginTimeout: milliseconds('options.limits.loginTimeout', given.loginTimeout),
-    maxAuthAttempts: limit('maxAuthAttempts'),
-    maxUnauthenticated: limit('maxUnauthenticated'),
-    maxUnauthenticatedPerSource: limit('maxUnauthenticatedPerSource'),
-    maxSessions: limit('maxSessions'),
-    maxChannelsPerSession: limit('maxChannelsPerSession'),
-    maxPending: limit('maxPending'),
   }
 }
 
@@ -241,7 +227,7 @@ function isPrivateKey(text: string): boolean {
 type MaybeUndefined<T> = { [K in keyof T]: T[K] | undefined }
 
 /** The same without the properties that are undefined, which to the addon is not the same as absent. */
-function defined<T extends object>(options: MaybeUndefined<T>): T
-function defined(options: object): object {
+export function defined<T extends object>(options: MaybeUndefined<T>): T
+export function defined(options: object): object {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }

@@ -5,12 +5,15 @@ import { join } from 'node:path'
 import { describe } from 'vitest'
 
 /** Programs of others that suites talk to. */
-export type Peer = 'ssh' | 'sshd' | 'openssl' | 'asyncssh'
+export type Peer = 'ssh' | 'sshd' | 'openssl' | 'asyncssh' | 'ssh-audit'
 
 /** Python of a virtual environment with asyncssh: `ALKNET_PYTHON`, or the one in the cache directory. */
 function python(): string {
-  const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
-  return process.env.ALKNET_PYTHON ?? join(cache, 'alknet', 'venv', 'bin', 'python')
+  return process.env.ALKNET_PYTHON ?? join(cache(), 'venv', 'bin', 'python')
+}
+
+function cache(): string {
+  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'alknet')
 }
 
 function inPath(program: string): string | undefined {
@@ -20,6 +23,10 @@ function inPath(program: string): string | undefined {
 
 /** Path of the program (for asyncssh: of its Python), or nothing when this machine lacks it. */
 export function findPeer(peer: Peer): string | undefined {
+  if (peer === 'ssh-audit') {
+    const path = join(cache(), 'venv-ssh-audit', 'bin', 'ssh-audit')
+    return existsSync(path) ? path : inPath(peer)
+  }
   if (peer !== 'asyncssh') return inPath(peer)
   const path = python()
   return spawnSync(path, ['-c', 'import asyncssh']).status === 0 ? path : undefined

@@ -9,6 +9,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod bell;
 pub mod entry;
 mod error;
+mod limits;
 mod options;
 mod pending;
 mod runtime;

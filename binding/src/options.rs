@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use alknet::{ConnectOptions, Keepalive, KeySource, Limits, Passphrase, ServeOptions};
+use alknet::{ConnectOptions, Keepalive, KeySource, Passphrase, ServeOptions};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
+
+use crate::limits::NativeLimits;
 
 #[napi(object)]
 #[derive(Default)]
@@ -48,13 +50,7 @@ pub struct NativeServeOptions {
     pub keepalive_count: Option<u32>,
     pub window: Option<u32>,
     pub rekey_bytes: Option<u32>,
-    pub login_timeout: Option<u32>,
-    pub max_auth_attempts: Option<u32>,
-    pub max_unauthenticated: Option<u32>,
-    pub max_unauthenticated_per_source: Option<u32>,
-    pub max_sessions: Option<u32>,
-    pub max_channels_per_session: Option<u32>,
-    pub max_pending: Option<u32>,
+    pub limits: Option<NativeLimits>,
 }
 
 impl TryFrom<NativeConnectOptions> for ConnectOptions {
@@ -88,8 +84,6 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
 impl From<NativeServeOptions> for ServeOptions {
     fn from(options: NativeServeOptions) -> Self {
         let default = Self::default();
-        let limits = default.limits;
-        let count = |given: Option<u32>, or| given.map_or(or, |n| n as usize);
         Self {
             listen: options.listen.unwrap_or(default.listen),
             host_key: source(options.host_key_path, options.host_key.as_ref()),
@@ -99,21 +93,7 @@ impl From<NativeServeOptions> for ServeOptions {
             keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
             window: options.window.unwrap_or(default.window),
             rekey_bytes: options.rekey_bytes.unwrap_or(default.rekey_bytes),
-            limits: Limits {
-                login_timeout: millis(options.login_timeout, limits.login_timeout),
-                max_auth_attempts: options.max_auth_attempts.unwrap_or(limits.max_auth_attempts),
-                max_unauthenticated: count(options.max_unauthenticated, limits.max_unauthenticated),
-                max_unauthenticated_per_source: count(
-                    options.max_unauthenticated_per_source,
-                    limits.max_unauthenticated_per_source,
-                ),
-                max_sessions: count(options.max_sessions, limits.max_sessions),
-                max_channels_per_session: count(
-                    options.max_channels_per_session,
-                    limits.max_channels_per_session,
-                ),
-                max_pending: count(options.max_pending, limits.max_pending),
-            },
+            limits: options.limits.map_or(default.limits, Into::into),
             forwarding: None,
         }
     }

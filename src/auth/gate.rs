@@ -1,56 +1,182 @@
-//! Who may come in: connections that have not logged in are counted, in all and by source.
+//! Who may come in, decided before a byte is read: connections that have not logged in are counted, in all and by source; sessions
+//! are, in all and by key. A place is an object, given back when dropped, however its connection ended.
+//!
+//! A lock guards the counts, and nothing awaits under it. Time is handed in where it decides.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
-/// Counts connections that have not logged in, in all and by source.
+use super::Limits;
+use super::penalty::PenaltyBox;
+use super::place::Place;
+
+/// What rates are counted over.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Sources watched at once. Those with nothing to count are forgotten each second, so that only a flood from as many networks
+/// gets here.
+const MOST_SOURCES: usize = 65_536;
+
+/// Of a hundred arrivals, how many are refused once the early drop begins (MaxStartups, sshd_config(5)).
+const EARLY_DROP: u64 = 30;
+
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    all: Arc<Semaphore>,
-    per_source: usize,
-    sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    pub(super) limits: Limits,
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    /// Not logged in.
+    waiting: usize,
+    pub(super) sessions: usize,
+    /// By the fingerprint of the key.
+    pub(super) keys: HashMap<String, usize>,
+    pub(super) sources: HashMap<IpAddr, Visits>,
+    pub(super) penalties: Option<PenaltyBox>,
+    swept: Instant,
+}
+
+/// What is known of one source.
+#[derive(Debug)]
+pub(super) struct Visits {
+    /// Not logged in.
+    waiting: usize,
+    /// When the second began that the next three are about.
+    pub(super) since: Instant,
+    pub(super) begun: u32,
+    pub(super) lines: u32,
+    refusal_told: bool,
 }
 
 impl Gate {
-    pub(crate) fn new(all: usize, per_source: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(all)), per_source, sources: Arc::default() }
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits: limits.clone(),
+            state: Mutex::new(State {
+                waiting: 0,
+                sessions: 0,
+                keys: HashMap::new(),
+                sources: HashMap::new(),
+                penalties: limits.penalties.map(PenaltyBox::new),
+                swept: Instant::now(),
+            }),
+        })
     }
 
-    /// A place for one more connection, given back when dropped.
-    pub(crate) fn enter(&self, remote: Option<SocketAddr>) -> Option<Box<dyn Send + Sync>> {
-        let place = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        let Some(source) = remote.map(|address| source_of(address.ip())) else {
-            return Some(Box::new(place));
-        };
-        let mut sources = self.sources.lock();
-        let count = sources.entry(source).or_default();
-        if *count >= self.per_source {
-            return None;
-        }
-        *count += 1;
-        Some(Box::new((place, Leave { sources: Arc::clone(&self.sources), source })))
-    }
-}
-
-struct Leave {
-    sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    source: IpAddr,
-}
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        let mut sources = self.sources.lock();
-        if let Some(count) = sources.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                sources.remove(&self.source);
+    /// A place for one more connection; `None` when it must be closed at once, which is logged once per source and second.
+    pub(crate) fn enter(self: &Arc<Self>, remote: Option<SocketAddr>) -> Option<Place> {
+        let source = remote.map(|address| source_of(address.ip()));
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        match self.decide(&mut state, source, now, fastrand::u64(..100)) {
+            Ok(()) => {
+                drop(state);
+                let gate = Arc::clone(self);
+                Some(Place::new(gate, source, now))
+            }
+            Err(reason) => {
+                let told = source
+                    .and_then(|source| state.sources.get_mut(&source))
+                    .is_some_and(|visits| std::mem::replace(&mut visits.refusal_told, true));
+                drop(state);
+                if !told {
+                    let remote_addr = shown(source);
+                    tracing::info!(%remote_addr, reason, "connection refused");
+                }
+                None
             }
         }
     }
+
+    fn decide(
+        &self,
+        state: &mut State,
+        source: Option<IpAddr>,
+        now: Instant,
+        chance: u64,
+    ) -> Result<(), &'static str> {
+        let limits = &self.limits;
+        state.sweep(now);
+        if let Some(source) = source {
+            if !state.sources.contains_key(&source) && state.sources.len() >= MOST_SOURCES {
+                return Err("too many sources at once");
+            }
+            let is_out = state.penalties.as_mut().is_some_and(|jail| jail.is_out(source, now));
+            let visits = state.sources.entry(source).or_insert_with(|| Visits::new(now));
+            visits.turn(now);
+            if is_out {
+                return Err("penalty for what this source did before");
+            }
+            if visits.waiting >= limits.max_unauthenticated_per_source {
+                return Err("too many connections of this source that have not logged in");
+            }
+            if visits.begun >= limits.max_handshakes_per_source {
+                return Err("too many new connections of this source in one second");
+            }
+        }
+        if state.waiting >= limits.max_unauthenticated {
+            return Err("too many connections that have not logged in");
+        }
+        if drops_early(state.waiting, limits.early_drop, limits.max_unauthenticated, chance) {
+            return Err("many connections that have not logged in, one refused by chance");
+        }
+        state.waiting += 1;
+        if let Some(visits) = source.and_then(|source| state.sources.get_mut(&source)) {
+            visits.waiting += 1;
+            visits.begun += 1;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Forgets sources of which nothing is counted, once a second.
+    fn sweep(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.swept) >= SECOND {
+            self.swept = now;
+            let is_of_use = |visits: &Visits| {
+                visits.waiting > 0 || now.saturating_duration_since(visits.since) < SECOND
+            };
+            self.sources.retain(|_, visits| is_of_use(visits));
+        }
+    }
+}
+
+impl State {
+    pub(super) fn release(&mut self, source: Option<IpAddr>) {
+        self.waiting -= 1;
+        if let Some(visits) = source.and_then(|source| self.sources.get_mut(&source)) {
+            visits.waiting -= 1;
+        }
+    }
+}
+
+impl Visits {
+    fn new(now: Instant) -> Self {
+        Self { waiting: 0, since: now, begun: 0, lines: 0, refusal_told: false }
+    }
+
+    pub(super) fn turn(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) >= SECOND {
+            *self = Self { waiting: self.waiting, ..Self::new(now) };
+        }
+    }
+}
+
+/// From `start` on, a share of the arrivals (`chance` is 0 to 99) that grows from [`EARLY_DROP`] to all at `full`.
+fn drops_early(waiting: usize, start: usize, full: usize, chance: u64) -> bool {
+    if waiting < start || start >= full {
+        return false;
+    }
+    let (above, width) = ((waiting - start) as u64, (full - start) as u64);
+    chance < EARLY_DROP + (100 - EARLY_DROP) * above / width
 }
 
 /// One IPv6 subscriber has a /64, so that is one source.
@@ -58,5 +184,117 @@ fn source_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
         v4 => v4,
+    }
+}
+
+pub(super) fn shown(source: Option<IpAddr>) -> String {
+    source.map(|source| source.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Offence, Penalties};
+
+    fn at(last: u8) -> Option<SocketAddr> {
+        Some(SocketAddr::from(([192, 0, 2, last], 1)))
+    }
+
+    fn limits() -> Limits {
+        Limits { max_unauthenticated_per_source: 2, ..Limits::default() }
+    }
+
+    #[test]
+    fn one_source_has_so_many_places_and_gets_them_back() {
+        let gate = Gate::new(&limits());
+        let (first, _second) = (gate.enter(at(1)).unwrap(), gate.enter(at(1)).unwrap());
+        assert!(gate.enter(at(1)).is_none());
+        assert!(gate.enter(at(2)).is_some());
+        drop(first);
+        assert!(gate.enter(at(1)).is_some());
+    }
+
+    #[test]
+    fn a_network_of_64_bits_is_one_source() {
+        let gate = Gate::new(&limits());
+        let v6 = |text: &str| Some(SocketAddr::new(text.parse().unwrap(), 1));
+        let _two = (gate.enter(v6("2001:db8::1")).unwrap(), gate.enter(v6("2001:db8::2")).unwrap());
+        assert!(gate.enter(v6("2001:db8::3")).is_none());
+        assert!(gate.enter(v6("2001:db8:0:1::3")).is_some());
+        let _one = gate.enter(at(1)).unwrap();
+        let _two = gate.enter(v6("::ffff:192.0.2.1")).unwrap();
+        assert!(gate.enter(at(1)).is_none(), "a mapped address is the address");
+    }
+
+    #[test]
+    fn handshakes_that_do_not_log_in_are_rationed_and_log_ins_are_not() {
+        let gate = Gate::new(&Limits { penalties: None, ..Limits::default() });
+        for _ in 0..100 {
+            assert!(gate.enter(at(1)).unwrap().log_in("key").is_ok());
+        }
+        let begun = (0..100).filter(|_| gate.enter(at(1)).is_some()).count();
+        // The second may turn while this runs.
+        assert!((20..=40).contains(&begun), "{begun}");
+    }
+
+    #[test]
+    fn sessions_are_counted_in_all_and_by_key() {
+        let gate = Gate::new(&Limits { max_sessions: 3, max_sessions_per_key: 2, ..limits() });
+        let log_in = |key: &str| gate.enter(at(1)).unwrap().log_in(key);
+        let (one, _two) = (log_in("a").unwrap(), log_in("a").unwrap());
+        assert_eq!(log_in("a").unwrap_err(), "too many sessions with this key");
+        let _three = log_in("b").unwrap();
+        assert_eq!(log_in("c").unwrap_err(), "too many sessions");
+        drop(one);
+        let _again = log_in("a").unwrap();
+        assert_eq!(gate.state.lock().waiting, 0);
+    }
+
+    #[test]
+    fn a_source_that_misbehaves_is_refused_and_the_rest_is_not() {
+        let gate = Gate::new(&Limits::default());
+        // Time runs, so that three would fall short by nanoseconds.
+        for _ in 0..4 {
+            gate.enter(at(1)).unwrap().blame(Offence::AuthFailed);
+        }
+        assert!(gate.enter(at(1)).is_none());
+        assert!(gate.enter(at(2)).is_some());
+    }
+
+    #[test]
+    fn a_session_that_is_one_too_many_costs_no_penalty() {
+        let penalties = Some(Penalties { no_auth: SECOND * 600, ..Penalties::default() });
+        let gate = Gate::new(&Limits { max_sessions: 1, penalties, ..Limits::default() });
+        let _one = gate.enter(at(1)).unwrap().log_in("a").unwrap();
+        assert!(gate.enter(at(1)).unwrap().log_in("a").is_err());
+        assert!(gate.enter(at(1)).is_some());
+    }
+
+    #[test]
+    fn sources_are_forgotten_when_there_is_nothing_to_count() {
+        let gate = Gate::new(&Limits { penalties: None, ..Limits::default() });
+        for last in 0..200 {
+            drop(gate.enter(at(last)));
+        }
+        let mut state = gate.state.lock();
+        assert!(state.sources.len() >= 100);
+        let later = Instant::now() + SECOND * 2;
+        state.sweep(later);
+        assert_eq!(state.sources.len(), 0);
+    }
+
+    #[test]
+    fn the_early_drop_begins_with_30_percent_and_ends_with_all() {
+        let dropped = |waiting| (0..100).filter(|c| drops_early(waiting, 64, 256, *c)).count();
+        assert_eq!([63, 64, 160, 256].map(dropped), [0, 30, 65, 100]);
+        assert!(!drops_early(10, 64, 10, 0), "a hard limit below the soft one is only hard");
+    }
+
+    #[test]
+    fn log_lines_about_one_source_are_rationed() {
+        let gate = Gate::new(&Limits::default());
+        let place = gate.enter(at(1)).unwrap();
+        let lines = (0..100).filter(|_| place.may_log()).count();
+        assert!((20..=40).contains(&lines), "{lines}");
     }
 }

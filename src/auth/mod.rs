@@ -12,7 +12,10 @@ mod key_options;
 mod key_ring;
 mod key_rules;
 mod known_hosts;
+mod limits;
 mod pattern;
+mod penalty;
+mod place;
 
 pub(crate) use authorized_keys::AuthorizedKeys;
 pub(crate) use gate::Gate;
@@ -22,6 +25,9 @@ pub(crate) use key::{HostKey, Locked, SharedKey, Use, fingerprint, wipe_stack};
 pub use key::{KeyInfo, KeySource, Passphrase};
 pub(crate) use key_ring::KeyRing;
 pub(crate) use key_rules::KeyRules;
+pub use limits::{Limits, Penalties};
+pub(crate) use penalty::Offence;
+pub(crate) use place::{Member, Place};
 
 /// Unix seconds.
 pub(crate) fn now() -> i64 {

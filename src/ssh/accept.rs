@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use russh::Disconnect;
-use russh::server;
+use russh::{Disconnect, server};
 
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
-use super::forwarding::Forwards;
-use super::login::{Attempts, Identity};
-use super::server::{Handler, Policy, Tickets};
+use super::login::Identity;
+use super::prelude::{Unheard, prelude};
+use super::server::{Handler, Policy};
 use super::session::Info;
 use super::written::Inbox;
+use crate::auth::{Member, Offence, Place};
 use crate::error::{Code, Error, Phase};
 use crate::io::{Connected, Ends};
 use crate::scope::Scope;
@@ -21,40 +21,73 @@ use crate::scope::Scope;
 /// How long a session may take to send its disconnect and close: with all else, closing a server takes no more than 2 s.
 const CLOSE_LIMIT: Duration = Duration::from_millis(1500);
 
+/// A session's place among those not logged in, until it logs in or ends; shared by those who see to either.
+#[derive(Clone)]
+pub(super) struct Door(Arc<Mutex<Option<Place>>>);
+
+impl Door {
+    fn new(place: Place) -> Self {
+        Self(Arc::new(Mutex::new(Some(place))))
+    }
+
+    /// Notes what the session is to be blamed for, should it not log in.
+    pub(super) fn blame(&self, offence: Offence) {
+        if let Some(place) = &mut *self.0.lock() {
+            place.blame(offence);
+        }
+    }
+
+    /// Whether one more line about the client may be logged now.
+    pub(super) fn may_log(&self) -> bool {
+        self.0.lock().as_ref().is_none_or(Place::may_log)
+    }
+
+    /// Exchanges the place for one among the sessions. `Err` says why there is none.
+    pub(super) fn log_in(&self, key: &str) -> Result<Option<Member>, &'static str> {
+        let mut door = self.0.lock();
+        let Some(place) = &mut *door else { return Ok(None) };
+        let member = place.log_in(key)?;
+        *door = None;
+        Ok(Some(member))
+    }
+
+    fn has_passed(&self) -> bool {
+        self.0.lock().is_none()
+    }
+}
+
 /// Runs one session from its first byte to its end. Never fails: what happens is logged and ends this session only.
 pub(crate) async fn accept(
-    transport: Connected,
+    mut transport: Connected,
     policy: Arc<Policy>,
-    tickets: Tickets,
+    place: Place,
     scope: Scope,
 ) {
+    let deadline = tokio::time::sleep(policy.limits.login_timeout);
+    tokio::pin!(deadline);
+    let door = Door::new(place);
+    let prelude = tokio::select! {
+        heard = prelude(&mut transport.io) => heard,
+        () = &mut deadline => Err(Unheard::Slow),
+        () = scope.cancelled() => return,
+    };
+    let prelude = match prelude {
+        Ok(prelude) => prelude,
+        Err(why) => return unheard(&door, &why),
+    };
     let link = Arc::new(Link::default());
     let core = Core::new(scope.clone(), Arc::clone(&link), policy.window);
-    let tickets = Arc::new(Mutex::new(Some(tickets)));
+    let config = policy.configs.of_session(prelude.is_strict);
     let source = transport.ends.remote.map(|remote| remote.ip());
-    let keys = &policy.keys;
-    let identity = Arc::new(Identity::new(Arc::clone(keys), source));
-    let mut lists = keys.watch();
-    let handler = Handler {
-        core: EndGuard(Arc::clone(&core)),
-        attempts: Attempts::new(scope.clone(), Arc::clone(keys), source, policy.max_auth_attempts),
-        identity: Arc::clone(&identity),
-        rules: Arc::default(),
-        tickets: Arc::clone(&tickets),
-        place: None,
-        info: Arc::new(blank_info(&transport.ends, &policy)),
-        forwards: Forwards::new(policy.forwarding.clone()),
-        policy: Arc::clone(&policy),
-    };
-    let io = Elastic::new(transport.io, Arc::clone(&link));
-    let mut deadline = std::pin::pin!(tokio::time::sleep(policy.login_timeout));
-    let mut running = tokio::select! {
-        running = server::run_stream(Arc::clone(&policy.config), io, handler) => match running {
-            Ok(running) => running,
-            Err(e) => return tracing::debug!(error = %e, "no SSH session"),
-        },
-        () = &mut deadline => return tracing::info!("login took too long"),
-        () = scope.cancelled() => return,
+    let identity = Arc::new(Identity::new(Arc::clone(&policy.keys), source));
+    let mut lists = policy.keys.watch();
+    let info = blank_info(&transport.ends, &policy);
+    let guard = EndGuard(Arc::clone(&core));
+    let handler = Handler::new(guard, policy, door.clone(), Arc::clone(&identity), info);
+    let io = Elastic::resume(transport.io, Arc::clone(&link), prelude);
+    let mut running = match server::run_stream(config, io, handler).await {
+        Ok(running) => running,
+        Err(e) => return ended(&core, &door, &e),
     };
     core.set_inbox(Inbox::Server(running.handle()));
     let mut undecided = true;
@@ -62,14 +95,14 @@ pub(crate) async fn accept(
         tokio::select! {
             result = &mut running => {
                 if let Err(e) = result {
-                    core.set_failure(session_error(&core, &e));
+                    ended(&core, &door, &e);
                 }
                 break;
             }
             () = &mut deadline, if undecided => {
                 undecided = false;
-                if tickets.lock().is_some() {
-                    tracing::info!("login took too long");
+                if !door.has_passed() {
+                    unheard(&door, &Unheard::Slow);
                     break;
                 }
             }
@@ -93,6 +126,46 @@ async fn say_goodbye(running: server::RunningSession<Handler>, text: String) {
     let handle = running.handle();
     let bye = handle.disconnect(Disconnect::ByApplication, text, String::new());
     let _ = tokio::time::timeout(CLOSE_LIMIT, async { tokio::join!(bye, running) }).await;
+}
+
+fn unheard(door: &Door, why: &Unheard) {
+    let (offence, what) = match why {
+        Unheard::Gone => (Offence::NoAuth, "went away without a word"),
+        Unheard::Slow => (Offence::TimedOut, "login took too long"),
+        Unheard::Nonsense => (Offence::Malformed, "does not speak SSH 2"),
+    };
+    door.blame(offence);
+    if door.may_log() {
+        tracing::info!(reason = what, "no SSH session");
+    }
+}
+
+/// Keeps the reason of a session's end, for its streams if it has any, for its source if it has not logged in.
+fn ended(core: &Core, door: &Door, error: &russh::Error) {
+    core.set_failure(session_error(core, error));
+    if door.has_passed() {
+        return;
+    }
+    door.blame(offence(error));
+    if door.may_log() {
+        tracing::info!(error = %error, "session ended before log-in");
+    }
+}
+
+/// Whether the client broke the protocol. One that went away, or speaks other algorithms, did not.
+fn offence(error: &russh::Error) -> Offence {
+    use russh::Error as E;
+    match error {
+        // So does `Elastic` end a session whose byte budget is spent.
+        E::IO(e) if e.kind() == std::io::ErrorKind::InvalidData => Offence::Malformed,
+        E::IO(_) | E::HUP | E::Disconnect | E::SendError | E::NoCommonAlgo { .. } => {
+            Offence::NoAuth
+        }
+        E::Elapsed(_) | E::InactivityTimeout | E::KeepaliveTimeout | E::ConnectionTimeout => {
+            Offence::TimedOut
+        }
+        _ => Offence::Malformed,
+    }
 }
 
 fn blank_info(ends: &Ends, policy: &Policy) -> Info {

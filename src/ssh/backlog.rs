@@ -18,16 +18,19 @@ pub(crate) struct Backlog {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<(Stream, OwnedSemaphorePermit)>,
+    waiting: VecDeque<(Stream, Permits)>,
     observer: Option<Arc<dyn Observer>>,
     /// The program found nothing, and wants to be told.
     armed: bool,
 }
 
+/// A place among all, and one among those of the stream's session.
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 /// A place for one stream.
 pub(super) struct Place<'a> {
     backlog: &'a Backlog,
-    permit: OwnedSemaphorePermit,
+    permits: Permits,
 }
 
 impl Backlog {
@@ -39,10 +42,11 @@ impl Backlog {
         })
     }
 
-    /// A place, if one is free.
-    pub(super) fn reserve(&self) -> Option<Place<'_>> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Place { backlog: self, permit })
+    /// A place, if one is free here and among the `session`'s.
+    pub(super) fn reserve(&self, session: &Arc<Semaphore>) -> Option<Place<'_>> {
+        let of_session = Arc::clone(session).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place { backlog: self, permits: (of_all, of_session) })
     }
 
     /// The oldest waiting stream. When there is none the observer is told of the next.
@@ -78,7 +82,7 @@ impl Backlog {
 impl Place<'_> {
     pub(super) fn fill(self, stream: Stream) {
         let mut state = self.backlog.state.lock();
-        state.waiting.push_back((stream, self.permit));
+        state.waiting.push_back((stream, self.permits));
         let observer = std::mem::take(&mut state.armed).then(|| state.observer.clone()).flatten();
         drop(state);
         self.backlog.arrived.notify_waiters();

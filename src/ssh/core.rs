@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use russh::ChannelId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
@@ -36,6 +36,8 @@ pub(crate) struct Core {
     peer_is_alknet: OnceLock<bool>,
     channels: Mutex<HashMap<ChannelId, Weak<Channel>>>,
     open: AtomicUsize,
+    /// What the channels hold of bounds beyond the session.
+    permits: Mutex<HashMap<ChannelId, OwnedSemaphorePermit>>,
     /// Bytes received and not read, over all channels.
     held: AtomicIsize,
     received: AtomicU64,
@@ -58,6 +60,7 @@ impl Core {
             peer_is_alknet: OnceLock::new(),
             channels: Mutex::default(),
             open: AtomicUsize::new(0),
+            permits: Mutex::default(),
             held: AtomicIsize::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -113,10 +116,16 @@ impl Core {
         self.open.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Keeps `permit` until the channel is forgotten.
+    pub(super) fn keep(&self, id: ChannelId, permit: OwnedSemaphorePermit) {
+        self.permits.lock().insert(id, permit);
+    }
+
     pub(super) fn forget(&self, id: ChannelId) {
         if self.channels.lock().remove(&id).is_some() {
             self.open.fetch_sub(1, Ordering::AcqRel);
         }
+        self.permits.lock().remove(&id);
         self.consumed.notify_waiters();
     }
 

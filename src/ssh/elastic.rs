@@ -20,6 +20,7 @@ use tokio::time::Sleep;
 
 use super::events::{Events, Observer};
 use super::greeting::Greeting;
+use super::prelude::Prelude;
 use super::written::Written;
 
 /// Queued bytes above which channel senders wait. What a socket does not take at once is copied, so this is small.
@@ -38,7 +39,7 @@ const LOGIN_BUDGET: usize = 256 * 1024;
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Read buffer: packets smaller than this share a system call.
-const READ_BUFFER: usize = 16 * 1024;
+pub(super) const READ_BUFFER: usize = 16 * 1024;
 
 /// Bytes after which consumers are told although more is coming.
 const NEWS_LIMIT: usize = 256 * 1024;
@@ -148,6 +149,8 @@ pub(crate) struct Elastic<S> {
     sent: usize,
     /// Bytes ever taken from the session.
     taken: u64,
+    /// Bytes of the session's first words that have been said already.
+    said: usize,
     hear_ours: bool,
     hear_theirs: bool,
     limit: Option<Pin<Box<Sleep>>>,
@@ -168,11 +171,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
             write: Vec::new(),
             sent: 0,
             taken: 0,
+            said: 0,
             hear_ours: true,
             hear_theirs: true,
             limit: None,
             lingering: false,
         }
+    }
+
+    /// Goes on where a prelude left off.
+    pub(crate) fn resume(inner: S, link: Arc<Link>, prelude: Prelude) -> Self {
+        let mut this = Self::new(inner, link);
+        let Prelude { heard, said, .. } = prelude;
+        this.end = heard.len().min(READ_BUFFER);
+        this.read[..this.end].copy_from_slice(&heard[..this.end]);
+        this.hear_theirs = this.link.theirs.lock().hear(&heard);
+        this.budget -= this.end;
+        this.said = said;
+        this
     }
 
     fn queued(&self) -> usize {
@@ -324,7 +340,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
         if this.hear_ours {
             this.hear_ours = this.link.ours.lock().hear(bytes);
         }
-        let mut taken = 0;
+        let mut taken = this.said.min(bytes.len());
+        this.said -= taken;
         while this.write.is_empty() && taken < bytes.len() {
             match Pin::new(&mut this.inner).poll_write(cx, &bytes[taken..]) {
                 Poll::Ready(Ok(n)) if n > 0 => taken += n,

@@ -96,7 +96,7 @@ impl Forwarded {
         let (incoming, writer) = channel.split();
         let writer = Writer::Client(writer);
         let (core, info) = (Arc::clone(core), Info::default());
-        let opening = Opening { core, info, id, incoming, writer, reply, place: None };
+        let opening = Opening { core, info, id, incoming, writer, reply, place: None, room: None };
         let placed = {
             let mut state = self.state.lock();
             let arrival = (origin, Box::new(opening));

@@ -63,12 +63,15 @@ pub(crate) struct Listening {
 pub(super) struct Forwards {
     offered: Option<Arc<dyn Forwarding>>,
     opening: Arc<Semaphore>,
+    /// Places for open streams, of all sessions.
+    channels: Arc<Semaphore>,
     listeners: HashMap<(String, u32), Listening>,
 }
 
 impl Forwards {
-    pub(super) fn new(offered: Option<Arc<dyn Forwarding>>) -> Self {
-        Self { offered, opening: Arc::new(Semaphore::new(MAX_OPENING)), listeners: HashMap::new() }
+    pub(super) fn new(offered: Option<Arc<dyn Forwarding>>, channels: Arc<Semaphore>) -> Self {
+        let opening = Arc::new(Semaphore::new(MAX_OPENING));
+        Self { offered, opening, channels, listeners: HashMap::new() }
     }
 
     /// Hands an open over, or refuses it.
@@ -90,6 +93,11 @@ impl Forwards {
                 .refused(Refusal::ResourceShortage);
             return reply.reject(failure(&why)).await;
         };
+        let Ok(room) = Arc::clone(&self.channels).try_acquire_owned() else {
+            let why = Error::new(Code::ChannelRejected, "too many open channels on this server")
+                .refused(Refusal::ResourceShortage);
+            return reply.reject(failure(&why)).await;
+        };
         let id = channel.id();
         let (incoming, writer) = channel.split();
         let answer = Opening {
@@ -100,6 +108,7 @@ impl Forwards {
             writer: Writer::Server(writer),
             reply,
             place: Some(place),
+            room: Some(room),
         };
         offered.open(Request { target, origin, answer: Box::new(answer) }, who);
     }

@@ -6,7 +6,7 @@
 pub(super) const LONGEST: usize = 4 * 1024;
 
 /// Message number of KEXINIT (RFC 4253 §12).
-const KEXINIT: u8 = 20;
+pub(super) const KEXINIT: u8 = 20;
 
 /// Bytes of a KEXINIT cookie.
 const COOKIE: usize = 16;

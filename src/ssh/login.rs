@@ -7,11 +7,9 @@ use russh::keys::{Algorithm, PublicKey};
 use russh::server::Auth;
 use tokio::sync::watch;
 
-use crate::auth::{self, AuthorizedKeys, KeyRing, KeyRules, fingerprint};
+use super::accept::Door;
+use crate::auth::{self, AuthorizedKeys, KeyRing, KeyRules, Limits, Offence, fingerprint};
 use crate::scope::Scope;
-
-/// Keys a client may offer, good ones included (reference table: "auth tries / offered keys").
-const MAX_OFFERS: u32 = 20;
 
 /// What a connection has tried so far.
 pub(super) struct Attempts {
@@ -19,11 +17,14 @@ pub(super) struct Attempts {
     ring: Arc<KeyRing>,
     source: Option<IpAddr>,
     most_refusals: u32,
+    most_offers: u32,
     offers: u32,
     refusals: u32,
     /// Whom the next field is about.
     user: String,
     proved: Option<Proved>,
+    /// Told of refusals.
+    door: Option<Door>,
 }
 
 /// A key whose owner has logged in.
@@ -38,10 +39,25 @@ impl Attempts {
         scope: Scope,
         ring: Arc<KeyRing>,
         source: Option<IpAddr>,
-        most_refusals: u32,
+        limits: &Limits,
     ) -> Self {
-        let user = String::new();
-        Self { scope, ring, source, most_refusals, offers: 0, refusals: 0, user, proved: None }
+        Self {
+            scope,
+            ring,
+            source,
+            most_refusals: limits.max_auth_attempts,
+            most_offers: limits.max_offered_keys,
+            offers: 0,
+            refusals: 0,
+            user: String::new(),
+            proved: None,
+            door: None,
+        }
+    }
+
+    /// Has the connection's place pay for refusals.
+    pub(super) fn at_door(self, door: Door) -> Self {
+        Self { door: Some(door), ..self }
     }
 
     /// A key is shown, with or without a signature.
@@ -53,7 +69,7 @@ impl Attempts {
     ) -> Result<Auth, russh::Error> {
         self.begin(user);
         self.offers += 1;
-        if self.offers > MAX_OFFERS {
+        if self.offers > self.most_offers {
             return Err(russh::Error::Disconnect);
         }
         if self.ring.may_change() {
@@ -98,6 +114,9 @@ impl Attempts {
     /// Counts a refusal. russh counts too; both have been known to miscount.
     pub(super) fn refuse(&mut self) -> Result<Auth, russh::Error> {
         self.refusals += 1;
+        if let Some(door) = &self.door {
+            door.blame(Offence::AuthFailed);
+        }
         if self.refusals > self.most_refusals {
             return Err(russh::Error::Disconnect);
         }
@@ -127,6 +146,9 @@ impl Attempts {
     }
 
     fn log(&self, user: &str, key: &PublicKey, result: &'static str, reason: &'static str) {
+        if self.door.as_ref().is_some_and(|door| !door.may_log()) {
+            return;
+        }
         let remote_addr = self.source.map(|source| source.to_string()).unwrap_or_default();
         let user = user.escape_default().take(128).collect::<String>();
         tracing::info!(%remote_addr, %user, key_fingerprint = %fingerprint(key), result, reason, "auth attempt");
@@ -193,7 +215,7 @@ mod tests {
         let source = KeySource::memory(format!("{options} {}", key.public));
         let ring = KeyRing::open(source, false).unwrap();
         let source = Some([127, 0, 0, 1].into());
-        let attempts = Attempts::new(Scope::new(), Arc::new(ring), source, 6);
+        let attempts = Attempts::new(Scope::new(), Arc::new(ring), source, &Limits::default());
         (attempts, key.private.public_key().clone())
     }
 
@@ -224,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn offers_end_the_connection_after_twenty_good_as_they_are() {
         let (mut attempts, key) = attempts("");
-        for _ in 0..MAX_OFFERS {
+        for _ in 0..20 {
             let answer = attempts.offered("anna", &key, &Algorithm::Ed25519).await.unwrap();
             assert_eq!(answer, Auth::Accept);
         }

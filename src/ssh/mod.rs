@@ -17,7 +17,10 @@ mod greeting;
 mod login;
 mod open;
 mod opening;
+mod prelude;
+mod rate;
 mod refusals;
+mod requests;
 mod server;
 mod session;
 mod settings;
@@ -36,7 +39,5 @@ pub(crate) use server::Policy;
 pub(crate) use session::Traffic;
 pub use session::{Info, Session};
 pub use settings::Keepalive;
-pub(crate) use settings::{
-    DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, SessionSettings, server as server_config,
-};
+pub(crate) use settings::{DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, ServerConfigs, SessionSettings};
 pub use stream::Stream;

@@ -26,16 +26,21 @@ pub(super) struct Opening<M: Send + 'static> {
     pub(super) reply: ChannelOpenHandleInner<M>,
     /// Its place among the opens that wait.
     pub(super) place: Option<OwnedSemaphorePermit>,
+    /// Its place among the open streams of all sessions.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl<M: Send + 'static> Answer for Opening<M> {
     fn accept(self: Box<Self>) -> BoxFuture<'static, Result<Connected>> {
         async move {
-            let Self { core, info, id, incoming, writer, reply, place } = *self;
+            let Self { core, info, id, incoming, writer, reply, place, room } = *self;
             drop(place);
             if core.is_ended() {
                 let gone = "the session ended before its stream was open";
                 return Err(Error::new(Code::SessionClosed, gone).at(Phase::Channel));
+            }
+            if let Some(room) = room {
+                core.keep(id, room);
             }
             // Known to its session before the peer may send.
             let channel = Channel::open(&core, id, incoming, writer);

@@ -1,152 +1,101 @@
 //! The server's side of a session: who logs in, which channels open, where their streams go.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use parking_lot::Mutex;
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, PublicKeyOffer, VerifiedPublicKey};
-use russh::{ChannelId, ChannelOpenFailure, Disconnect};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use russh::{ChannelId, Disconnect};
+use tokio::sync::Semaphore;
 
+use super::accept::Door;
 use super::backlog::Backlog;
-use super::channel::Channel;
 use super::core::EndGuard;
-use super::flush::Writer;
 use super::forwarded::origin;
 use super::forwarding::{Forwarding, Forwards, Wanted};
 use super::greeting::session_id;
 use super::login::{Attempts, Identity};
-use super::opening::failure;
+use super::rate::Rate;
 use super::session::Info;
-use super::stream::Stream;
-use crate::auth::{KeyRing, KeyRules, fingerprint};
-use crate::target::{CONTROL, Target};
+use super::settings::{ServerConfigs, rejection_time};
+use crate::auth::{KeyRing, KeyRules, Limits, Member, fingerprint};
+use crate::target::Target;
 
 /// What a server decides with, shared by its sessions.
 pub(crate) struct Policy {
-    pub(crate) config: Arc<server::Config>,
+    pub(crate) configs: ServerConfigs,
     pub(crate) keys: Arc<KeyRing>,
-    pub(crate) max_auth_attempts: u32,
     pub(crate) host_key_fingerprint: String,
     pub(crate) window: u32,
-    pub(crate) login_timeout: Duration,
-    pub(crate) max_channels: usize,
-    /// Sessions that have logged in.
-    pub(crate) sessions: Arc<Semaphore>,
+    pub(crate) limits: Limits,
+    /// Places for open streams, of all sessions.
+    pub(crate) channels: Arc<Semaphore>,
     /// Where accepted streams wait for the program.
     pub(crate) backlog: Arc<Backlog>,
     /// What is offered of forwards.
     pub(crate) forwarding: Option<Arc<dyn Forwarding>>,
 }
 
-/// A connection's places among those not logged in; given back at log-in.
-pub(crate) type Tickets = Box<dyn Send + Sync>;
-
 /// Hears what russh says of a server's session. Never waits, but to pace a foreign peer.
 pub(super) struct Handler {
     pub(super) core: EndGuard,
     pub(super) policy: Arc<Policy>,
-    pub(super) attempts: Attempts,
-    pub(super) identity: Arc<Identity>,
+    door: Door,
+    attempts: Attempts,
+    identity: Arc<Identity>,
     /// What the key that logged in may do.
     pub(super) rules: Arc<KeyRules>,
-    /// Emptied at log-in.
-    pub(super) tickets: Arc<Mutex<Option<Tickets>>>,
-    pub(super) place: Option<OwnedSemaphorePermit>,
+    /// From log-in on.
+    member: Option<Member>,
     pub(super) info: Arc<Info>,
     pub(super) forwards: Forwards,
+    /// Places for streams that wait for the program.
+    pub(super) pending: Arc<Semaphore>,
+    pub(super) refusals: Rate,
+    pub(super) requests: Rate,
 }
 
 type Handled = Result<(), russh::Error>;
 
 impl Handler {
+    /// The handler of a session whose client has not logged in.
+    pub(super) fn new(
+        core: EndGuard,
+        policy: Arc<Policy>,
+        door: Door,
+        identity: Arc<Identity>,
+        info: Info,
+    ) -> Self {
+        let source = info.remote.map(|remote| remote.ip());
+        let limits = &policy.limits;
+        let scope = core.0.scope().clone();
+        Self {
+            core,
+            attempts: Attempts::new(scope, Arc::clone(&policy.keys), source, limits)
+                .at_door(door.clone()),
+            door,
+            identity,
+            rules: Arc::default(),
+            member: None,
+            info: Arc::new(info),
+            pending: Arc::new(Semaphore::new(limits.max_pending_per_session)),
+            refusals: Rate::new(limits.max_refused_opens),
+            requests: Rate::new(limits.max_requests),
+            forwards: Forwards::new(policy.forwarding.clone(), Arc::clone(&policy.channels)),
+            policy,
+        }
+    }
+
+    /// Puts a refusal off for as long as each takes.
+    async fn answer(auth: Result<Auth, russh::Error>) -> Result<Auth, russh::Error> {
+        if !matches!(auth, Ok(Auth::Accept)) {
+            tokio::time::sleep(rejection_time()).await;
+        }
+        auth
+    }
+
     async fn pump(&self, id: ChannelId) -> Handled {
         self.core.0.pump(id).await;
         Ok(())
     }
-
-    /// Decides on a channel and, when it is ours, hands its stream to the program.
-    async fn open_direct(
-        &self,
-        channel: russh::Channel<Msg>,
-        host: &str,
-        port: u32,
-        origin: Option<SocketAddr>,
-        reply: ChannelOpenHandle,
-    ) {
-        let refuse = |code, text: &str| ChannelOpenFailure::Other { code, reason: text.to_owned() };
-        let core = &self.core.0;
-        let target = match Target::from_open(host, port) {
-            Ok(Target::Reserved(_)) if !self.rules.may_reach_program() => {
-                let reason = "this key may run its command only, and none is run here";
-                return reply.reject(refuse(1, reason)).await;
-            }
-            Ok(Target::Reserved(name)) if name == CONTROL => name,
-            Ok(Target::Reserved(_)) => return reply.reject(refuse(1, "no such name here")).await,
-            Ok(target) => return self.forward(channel, target, origin, reply).await,
-            Err(e) => return reply.reject(refuse(1, &e.to_string())).await,
-        };
-        if core.open_channels() >= self.policy.max_channels {
-            return reply.reject(refuse(4, "too many open channels")).await;
-        }
-        let Some(place) = self.policy.backlog.reserve() else {
-            return reply
-                .reject(refuse(4, "the program does not accept streams fast enough"))
-                .await;
-        };
-        reply.accept().await;
-        let id = channel.id();
-        let (incoming, writer) = channel.split();
-        let channel = Channel::open(core, id, incoming, Writer::Server(writer));
-        let info = Info { target, ..Info::clone(&self.info) };
-        place.fill(Stream::new(channel, Arc::new(info)));
-    }
-}
-
-impl Handler {
-    /// An open that leads elsewhere.
-    async fn forward(
-        &self,
-        channel: russh::Channel<Msg>,
-        target: Target,
-        origin: Option<SocketAddr>,
-        reply: ChannelOpenHandle,
-    ) {
-        let core = &self.core.0;
-        let allowed = match &target {
-            Target::Tcp(at) | Target::Udp(at) => self.rules.may_open(&at.host, at.port),
-            Target::Unix(path) => self.rules.may_open(path, 0),
-            Target::Reserved(_) => false,
-        };
-        if !allowed {
-            let reason = "this key may not open that".to_owned();
-            return reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
-        }
-        if core.open_channels() >= self.policy.max_channels {
-            let reason = "too many open channels".to_owned();
-            return reply.reject(ChannelOpenFailure::Other { code: 4, reason }).await;
-        }
-        self.forwards.open(core, &self.info, target, origin, channel, reply).await;
-    }
-
-    async fn listen(&mut self, wanted: Wanted<'_>, back: server::Handle) -> Option<u16> {
-        let allowed = match wanted {
-            Wanted::Tcp(address, port) => self.rules.may_listen(address, port),
-            Wanted::Unix(path) => self.rules.may_listen(path, 0),
-        };
-        if !allowed {
-            tracing::info!("a key may not have the listener that it asks for");
-            return None;
-        }
-        self.forwards.listen(&self.core.0, back, &self.info, wanted).await
-    }
-}
-
-async fn refuse_session(reply: ChannelOpenHandle) -> Handled {
-    let reason = "shells, commands and subsystems are not offered here".to_owned();
-    reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
-    Ok(())
 }
 
 impl server::Handler for Handler {
@@ -157,7 +106,7 @@ impl server::Handler for Handler {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, russh::Error> {
-        self.attempts.offered(user, offer.public_key, offer.algorithm).await
+        Self::answer(self.attempts.offered(user, offer.public_key, offer.algorithm).await).await
     }
 
     async fn auth_publickey(
@@ -165,11 +114,11 @@ impl server::Handler for Handler {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
-        self.attempts.proved(user, key.public_key, key.algorithm)
+        Self::answer(self.attempts.proved(user, key.public_key, key.algorithm)).await
     }
 
     async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, russh::Error> {
-        self.attempts.refuse()
+        Self::answer(self.attempts.refuse()).await
     }
 
     async fn auth_succeeded(&mut self, session: &mut server::Session) -> Handled {
@@ -187,14 +136,11 @@ impl server::Handler for Handler {
         if let Err(reason) = self.identity.set(proved.key) {
             return session.disconnect(Disconnect::ByApplication, &reason, "");
         }
-        match Arc::clone(&self.policy.sessions).try_acquire_owned() {
-            Ok(place) => self.place = Some(place),
-            Err(_) => {
-                return session.disconnect(Disconnect::TooManyConnections, "too many sessions", "");
-            }
+        match self.door.log_in(&self.info.key_fingerprint) {
+            Ok(member) => self.member = member,
+            Err(why) => return session.disconnect(Disconnect::TooManyConnections, why, ""),
         }
         core.link().logged_in();
-        *self.tickets.lock() = None;
         Ok(())
     }
 
@@ -218,7 +164,7 @@ impl server::Handler for Handler {
         reply: ChannelOpenHandle,
         _session: &mut server::Session,
     ) -> Handled {
-        refuse_session(reply).await
+        self.refuse_session(reply).await
     }
 
     async fn channel_open_x11(
@@ -229,7 +175,7 @@ impl server::Handler for Handler {
         reply: ChannelOpenHandle,
         _session: &mut server::Session,
     ) -> Handled {
-        refuse_session(reply).await
+        self.refuse_session(reply).await
     }
 
     async fn channel_open_direct_streamlocal(
@@ -241,8 +187,22 @@ impl server::Handler for Handler {
     ) -> Handled {
         match Target::from_path(path) {
             Ok(target) => self.forward(channel, target, None, reply).await,
-            Err(why) => reply.reject(failure(&why)).await,
+            Err(why) => self.refuse(reply, 1, &why.to_string()).await,
         }
+        Ok(())
+    }
+
+    async fn channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        _host: &str,
+        _port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut server::Session,
+    ) -> Handled {
+        self.refuse(reply, 1, "only a server opens these").await;
         Ok(())
     }
 
@@ -252,6 +212,7 @@ impl server::Handler for Handler {
         port: &mut u32,
         session: &mut server::Session,
     ) -> Result<bool, russh::Error> {
+        self.requests.take().await;
         let Ok(number) = u16::try_from(*port) else { return Ok(false) };
         let bound = self.listen(Wanted::Tcp(address, number), session.handle()).await;
         *port = bound.map_or(0, u32::from);
@@ -264,6 +225,7 @@ impl server::Handler for Handler {
         port: u32,
         _session: &mut server::Session,
     ) -> Result<bool, russh::Error> {
+        self.requests.take().await;
         let Ok(port) = u16::try_from(port) else { return Ok(false) };
         Ok(self.forwards.cancel(Wanted::Tcp(address, port)))
     }
@@ -273,6 +235,7 @@ impl server::Handler for Handler {
         path: &str,
         session: &mut server::Session,
     ) -> Result<bool, russh::Error> {
+        self.requests.take().await;
         Ok(self.listen(Wanted::Unix(path), session.handle()).await.is_some())
     }
 
@@ -281,6 +244,7 @@ impl server::Handler for Handler {
         path: &str,
         _session: &mut server::Session,
     ) -> Result<bool, russh::Error> {
+        self.requests.take().await;
         Ok(self.forwards.cancel(Wanted::Unix(path)))
     }
 

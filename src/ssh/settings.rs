@@ -13,7 +13,7 @@ use russh::{
 use crate::error::{Error, Result};
 
 /// Our identification (RFC 4253 §4.2): the major version says which credits we speak, nothing tells the build.
-const IDENT: &str = "SSH-2.0-alknet_0";
+pub(super) const IDENT: &str = "SSH-2.0-alknet_0";
 
 /// Largest channel packet. 32 KiB, the usual size, costs a fifth more processor time per byte; 64 KiB and above is too much for
 /// some peers. Foreign peers' own limits are respected.
@@ -24,6 +24,10 @@ const QUEUE: usize = 32;
 
 /// Messages from the channels to a server's loop, which seals all that wait before it writes: as much as a cache holds.
 const BATCH: usize = 8;
+
+/// How long a refused log-in takes, whatever stands against it, and how much more or less (reference table: reject time).
+const REJECTION_TIME: Duration = Duration::from_millis(300);
+const REJECTION_JITTER: Duration = Duration::from_millis(50);
 
 /// Least and largest credit window: docs/wire.md.
 pub(super) const WINDOW: std::ops::RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
@@ -117,17 +121,46 @@ pub(super) fn client(settings: SessionSettings, host_keys: &[Algorithm]) -> Arc<
     })
 }
 
-pub(crate) fn server(
+/// What a server's sessions run with.
+pub(crate) struct ServerConfigs {
+    strict: Arc<server::Config>,
+    /// Without chacha20, which needs strict key exchange.
+    careful: Arc<server::Config>,
+}
+
+impl ServerConfigs {
+    pub(crate) fn new(key: &PrivateKey, settings: SessionSettings, attempts: u32) -> Self {
+        let mut careful = preferred();
+        careful.cipher = Cow::Borrowed(&[cipher::AES_128_GCM, cipher::AES_256_GCM]);
+        Self {
+            strict: server(key, settings, attempts, preferred()),
+            careful: server(key, settings, attempts, careful),
+        }
+    }
+
+    /// That of a session whose client does strict key exchange or not.
+    pub(super) fn of_session(&self, is_strict: bool) -> Arc<server::Config> {
+        Arc::clone(if is_strict { &self.strict } else { &self.careful })
+    }
+}
+
+/// How long an answer to a refused log-in is put off.
+pub(super) fn rejection_time() -> Duration {
+    REJECTION_TIME - REJECTION_JITTER + REJECTION_JITTER.mul_f64(2.0 * fastrand::f64())
+}
+
+fn server(
     key: &PrivateKey,
     settings: SessionSettings,
     attempts: u32,
+    preferred: Preferred,
 ) -> Arc<server::Config> {
     let SessionSettings { window, keepalive, .. } = settings;
     Arc::new(server::Config {
         server_id: SshId::Standard(Cow::Borrowed(IDENT)),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-        // Constant, so that an unknown key and an unknown user take the same time.
-        auth_rejection_time: Duration::from_millis(300),
+        // Constant, so that an unknown key and an unknown user take the same time; the handler adds the jitter.
+        auth_rejection_time: REJECTION_TIME - REJECTION_JITTER,
         // Clients ask with "none" first to learn the methods.
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key.clone()],
@@ -136,7 +169,7 @@ pub(crate) fn server(
         maximum_packet_size: PACKET,
         channel_buffer_size: QUEUE,
         event_buffer_size: BATCH,
-        preferred: preferred(),
+        preferred,
         max_auth_attempts: attempts as usize,
         inactivity_timeout: keepalive.inactivity(),
         keepalive_interval: keepalive.interval(),
