@@ -14,6 +14,7 @@ const packages = {
 }
 
 const requirements = ['asyncssh==2.24.0']
+const audit = ['ssh-audit==3.9.0']
 
 /** Sees to the named programs and, when `python` is set, to a Python environment. What is missing fails with `CI=true`. */
 export async function ensurePeers({ programs, python = false }) {
@@ -21,8 +22,11 @@ export async function ensurePeers({ programs, python = false }) {
   if (python && !findProgram('python3')) wanted.add('python3')
   if (wanted.size > 0) await aptInstall(new Set([...wanted].map((name) => packages[name])))
   const missing = [...wanted].filter((name) => !findProgram(name)).map((name) => packages[name])
-  if (python && !(await ensureVenv('venv', requirements)))
-    missing.push(`python3-venv with ${requirements.join(' ')}`)
+  // Each for itself: neither is to decide what the other can be installed with.
+  const environments = { venv: requirements, 'venv-ssh-audit': audit }
+  for (const [name, list] of Object.entries(python ? environments : {})) {
+    if (!(await ensureVenv(name, list))) missing.push(`python3-venv with ${list.join(' ')}`)
+  }
   if (missing.length === 0) return
   const line = `missing: ${[...new Set(missing)].join(', ')}`
   if (ci) throw new Failure(`${line} (with CI=true every peer must be there)`)
