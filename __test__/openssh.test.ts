@@ -65,7 +65,7 @@ describeWith('ssh', 'OpenSSH’s client at our server', () => {
   it('takes new keys on the way, as often as rekeyBytes says', async () => {
     const server = await startServer({ rekeyBytes: MiB })
     const accepted = nextConnection(server)
-    const client = await ssh(server, ['-v', '-W', 'alknet-control:1'])
+    const client = await startSsh(server, ['-v', '-W', 'alknet-control:1'])
     const { stream } = await accepted
     const received = receiveAll(client.stdout)
     await send(stream, 8 * MiB)
