@@ -395,6 +395,11 @@ export interface AlknetLimits {
   maxRequests?: number
   /** What connections that do not log in cost their source. Default as in {@link AlknetPenalties}; `false` costs nothing. */
   penalties?: false | AlknetPenalties
+  /**
+   * Addresses and networks (`192.0.2.7`, `2001:db8::/32`) to which no bound per source and no penalty applies: a proxy, a
+   * health check. Default none.
+   */
+  exempt?: readonly string[]
 }
 
 /**

@@ -68,6 +68,8 @@ it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 32])(
 it.each([
   [{ penalties: 1 }, 'ERR_INVALID_ARG_TYPE'],
   [{ penalties: { noAuth: -1 } }, 'ERR_INVALID_ARG_VALUE'],
+  [{ exempt: '10.0.0.1' }, 'ERR_INVALID_ARG_TYPE'],
+  [{ exempt: ['localhost'] }, 'ERR_ALKNET_CONFIG'],
   [{ penalties: { longest: '1' } }, 'ERR_INVALID_ARG_TYPE'],
 ] as const)('refuses %j for limits', async (limits, code) => {
   expect(await rejection(server(limits as never))).toMatchObject({ code })
@@ -278,7 +280,12 @@ withSources('500 sockets that say next to nothing', () => {
       penalties: false,
     } as const
     const to = await server({ ...loose, loginTimeout: 1_500 })
-    const attackers = Array.from({ length: 500 }, () => to.raw(other))
+    const attackers: RawSsh[] = []
+    while (attackers.length < 500) {
+      const some = Array.from({ length: 50 }, () => to.raw(other))
+      await Promise.all(some.map((ssh) => once(ssh.socket, 'connect')))
+      attackers.push(...some)
+    }
     const drips: NodeJS.Timeout[] = []
     afterwards(() => drips.forEach(clearInterval))
     const drip = (socket: Socket, bytes: string) => {
@@ -304,7 +311,8 @@ withSources('500 sockets that say next to nothing', () => {
 withSources('a storm of connections', () => {
   it('is refused but for what one source may have, and others are served', async () => {
     const to = await server({ penalties: false })
-    const storm = Array.from({ length: 500 }, () => to.raw(other))
+    // As many as any system's listen backlog holds: SYNs that are dropped come again after seconds only.
+    const storm = Array.from({ length: 100 }, () => to.raw(other))
     const good = goodClient(to)
     const letIn = await Promise.all(storm.map(isLetIn))
     expect(letIn.filter((yes) => yes).length).toBeLessThanOrEqual(10)

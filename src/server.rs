@@ -114,7 +114,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     });
     wipe_stack();
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
-    let gate = Gate::new(limits);
+    let gate = Gate::new(limits)?;
     let sessions = scope.clone();
     scope.spawn(accept_loop(Box::new(listener), scope.clone(), move |incoming| {
         admit(incoming, Arc::clone(&gate), Arc::clone(&policy), sessions.clone())

@@ -2,7 +2,7 @@
 import type { AlknetLimits, AlknetPenalties } from '../index.js'
 import type { NativeLimits, NativePenalties } from '../native/binding.js'
 import { invalidType } from './errors.js'
-import { defined, integer, milliseconds, object } from './options.js'
+import { defined, integer, milliseconds, object, text } from './options.js'
 
 const MOST = 0xffff_ffff
 const LONGEST = 0x7fff_ffff
@@ -36,7 +36,14 @@ export function limits(value: AlknetLimits | undefined): NativeLimits | undefine
     ...Object.fromEntries(counts.map(count)),
     loginTimeout: milliseconds('options.limits.loginTimeout', given.loginTimeout),
     ...penalties(given.penalties),
+    exempt: exempt(given.exempt),
   })
+}
+
+function exempt(value: readonly string[] | undefined): string[] | undefined {
+  if (value === undefined) return undefined
+  if (!Array.isArray(value)) throw invalidType('options.limits.exempt', 'an array', value)
+  return value.map((entry) => text('options.limits.exempt', entry) ?? '')
 }
 
 function penalties(value: false | AlknetPenalties | undefined) {

@@ -27,6 +27,7 @@ pub struct NativeLimits {
     /// False for none at all.
     pub has_penalties: Option<bool>,
     pub penalties: Option<NativePenalties>,
+    pub exempt: Option<Vec<String>>,
 }
 
 /// Times in ms.
@@ -75,6 +76,7 @@ impl From<NativeLimits> for Limits {
                 Some(false) => None,
                 _ => Some(given.penalties.map_or_else(Penalties::default, Into::into)),
             },
+            exempt: given.exempt.unwrap_or_default(),
         }
     }
 }

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Limits;
+use super::pattern::Sources;
 use super::penalty::PenaltyBox;
 use super::place::Place;
+use crate::error::{Error, Result};
 
 /// What rates are counted over.
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,6 +30,7 @@ const EARLY_DROP: u64 = 30;
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(super) limits: Limits,
+    exempt: Option<Sources>,
     pub(super) state: Mutex<State>,
 }
 
@@ -56,9 +59,12 @@ pub(super) struct Visits {
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG` when an exempt entry is no address.
+    pub(crate) fn new(limits: &Limits) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
             limits: limits.clone(),
+            exempt: exempt(&limits.exempt)?,
             state: Mutex::new(State {
                 waiting: 0,
                 sessions: 0,
@@ -67,12 +73,13 @@ impl Gate {
                 penalties: limits.penalties.map(PenaltyBox::new),
                 swept: Instant::now(),
             }),
-        })
+        }))
     }
 
     /// A place for one more connection; `None` when it must be closed at once, which is logged once per source and second.
     pub(crate) fn enter(self: &Arc<Self>, remote: Option<SocketAddr>) -> Option<Place> {
-        let source = remote.map(|address| source_of(address.ip()));
+        let is_bound = |ip: &IpAddr| !self.exempt.as_ref().is_some_and(|exempt| exempt.allow(*ip));
+        let source = remote.map(|address| address.ip()).filter(is_bound).map(source_of);
         let now = Instant::now();
         let mut state = self.state.lock();
         match self.decide(&mut state, source, now, fastrand::u64(..100)) {
@@ -191,10 +198,28 @@ pub(super) fn shown(source: Option<IpAddr>) -> String {
     source.map(|source| source.to_string()).unwrap_or_default()
 }
 
+/// Addresses, networks and patterns of addresses, as in `from="…"`; none when the list is empty.
+fn exempt(list: &[String]) -> Result<Option<Sources>> {
+    let is_address =
+        |entry: &str| entry.bytes().all(|b| b.is_ascii_hexdigit() || b".:/*?".contains(&b));
+    if let Some(entry) = list.iter().find(|entry| entry.is_empty() || !is_address(entry)) {
+        return Err(Error::config(format!("limits.exempt: {entry:?} is no address or network")));
+    }
+    if list.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| Error::config(format!("limits.exempt: {list:?} has an impossible network"));
+    Sources::parse(&list.join(",")).map(Some).map_err(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::auth::{Offence, Penalties};
+
+    fn gate(limits: &Limits) -> Arc<Gate> {
+        Gate::new(limits).unwrap()
+    }
 
     fn at(last: u8) -> Option<SocketAddr> {
         Some(SocketAddr::from(([192, 0, 2, last], 1)))
@@ -206,7 +231,7 @@ mod tests {
 
     #[test]
     fn one_source_has_so_many_places_and_gets_them_back() {
-        let gate = Gate::new(&limits());
+        let gate = gate(&limits());
         let (first, _second) = (gate.enter(at(1)).unwrap(), gate.enter(at(1)).unwrap());
         assert!(gate.enter(at(1)).is_none());
         assert!(gate.enter(at(2)).is_some());
@@ -216,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_network_of_64_bits_is_one_source() {
-        let gate = Gate::new(&limits());
+        let gate = gate(&limits());
         let v6 = |text: &str| Some(SocketAddr::new(text.parse().unwrap(), 1));
         let _two = (gate.enter(v6("2001:db8::1")).unwrap(), gate.enter(v6("2001:db8::2")).unwrap());
         assert!(gate.enter(v6("2001:db8::3")).is_none());
@@ -228,7 +253,7 @@ mod tests {
 
     #[test]
     fn handshakes_that_do_not_log_in_are_rationed_and_log_ins_are_not() {
-        let gate = Gate::new(&Limits { penalties: None, ..Limits::default() });
+        let gate = gate(&Limits { penalties: None, ..Limits::default() });
         for _ in 0..100 {
             assert!(gate.enter(at(1)).unwrap().log_in("key").is_ok());
         }
@@ -239,7 +264,7 @@ mod tests {
 
     #[test]
     fn sessions_are_counted_in_all_and_by_key() {
-        let gate = Gate::new(&Limits { max_sessions: 3, max_sessions_per_key: 2, ..limits() });
+        let gate = gate(&Limits { max_sessions: 3, max_sessions_per_key: 2, ..limits() });
         let log_in = |key: &str| gate.enter(at(1)).unwrap().log_in(key);
         let (one, _two) = (log_in("a").unwrap(), log_in("a").unwrap());
         assert_eq!(log_in("a").unwrap_err(), "too many sessions with this key");
@@ -252,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_source_that_misbehaves_is_refused_and_the_rest_is_not() {
-        let gate = Gate::new(&Limits::default());
+        let gate = gate(&Limits::default());
         // Time runs, so that three would fall short by nanoseconds.
         for _ in 0..4 {
             gate.enter(at(1)).unwrap().blame(Offence::AuthFailed);
@@ -264,7 +289,7 @@ mod tests {
     #[test]
     fn a_session_that_is_one_too_many_costs_no_penalty() {
         let penalties = Some(Penalties { no_auth: SECOND * 600, ..Penalties::default() });
-        let gate = Gate::new(&Limits { max_sessions: 1, penalties, ..Limits::default() });
+        let gate = gate(&Limits { max_sessions: 1, penalties, ..Limits::default() });
         let _one = gate.enter(at(1)).unwrap().log_in("a").unwrap();
         assert!(gate.enter(at(1)).unwrap().log_in("a").is_err());
         assert!(gate.enter(at(1)).is_some());
@@ -272,7 +297,7 @@ mod tests {
 
     #[test]
     fn sources_are_forgotten_when_there_is_nothing_to_count() {
-        let gate = Gate::new(&Limits { penalties: None, ..Limits::default() });
+        let gate = gate(&Limits { penalties: None, ..Limits::default() });
         for last in 0..200 {
             drop(gate.enter(at(last)));
         }
@@ -292,9 +317,26 @@ mod tests {
 
     #[test]
     fn log_lines_about_one_source_are_rationed() {
-        let gate = Gate::new(&Limits::default());
+        let gate = gate(&Limits::default());
         let place = gate.enter(at(1)).unwrap();
         let lines = (0..100).filter(|_| place.may_log()).count();
         assert!((20..=40).contains(&lines), "{lines}");
+    }
+
+    #[test]
+    fn exempt_addresses_are_bound_by_nothing_that_is_per_source() {
+        let exempt = vec!["192.0.2.0/25".into(), "2001:db8::7".into()];
+        let gate = gate(&Limits { exempt, ..limits() });
+        for _ in 0..40 {
+            gate.enter(at(1)).unwrap().blame(Offence::Malformed);
+        }
+        let held: Vec<_> = (0..40).filter_map(|_| gate.enter(at(1))).collect();
+        assert_eq!(held.len(), 40);
+        gate.enter(at(200)).unwrap().blame(Offence::Malformed);
+        assert!(gate.enter(at(200)).is_none());
+        for wrong in ["localhost", "10.0.0.0/33", "!10.0.0.1", ""] {
+            let limits = Limits { exempt: vec![wrong.into()], ..Limits::default() };
+            assert!(Gate::new(&limits).is_err(), "{wrong}");
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct Limits {
     pub max_requests: u32,
     /// Time for which a source that misbehaved is refused; `None` never refuses one for that.
     pub penalties: Option<Penalties>,
+    /// Addresses and networks (`192.0.2.0/24`) to which no bound per source and no penalty applies. Default none.
+    pub exempt: Vec<String>,
 }
 
 /// What a source's connections that do not log in cost it. The penalties of one source add up; once they come to `threshold`, it
@@ -81,6 +83,7 @@ impl Default for Limits {
             max_refused_opens: 200,
             max_requests: 50,
             penalties: Some(Penalties::default()),
+            exempt: Vec::new(),
         }
     }
 }
