@@ -8,6 +8,8 @@
 
 mod auth;
 mod backoff;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod client;
 mod config;
 mod dial;

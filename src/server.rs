@@ -55,6 +55,8 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// What clients may reach through this server, and where they may listen. Default `None`: nothing but [`crate::CONTROL`].
     pub forwarding: Option<ForwardPolicy>,
+    /// Whether streams to [`crate::CONTROL`] are accepted, for [`Server::accept`] to take. Default true.
+    pub control: bool,
 }
 
 impl Default for ServeOptions {
@@ -70,6 +72,7 @@ impl Default for ServeOptions {
             rekey_bytes: DEFAULT_REKEY_BYTES,
             limits: Limits::default(),
             forwarding: None,
+            control: true,
         }
     }
 }
@@ -110,6 +113,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         limits: limits.clone(),
         channels: Arc::new(Semaphore::new(limits.max_channels.min(Semaphore::MAX_PERMITS))),
         backlog: Arc::clone(&backlog),
+        control: options.control,
         forwarding: options.forwarding.as_ref().map(|policy| offer(policy, address, &scope)),
     });
     wipe_stack();

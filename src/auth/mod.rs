@@ -11,6 +11,8 @@ mod key_line;
 mod key_options;
 mod key_ring;
 mod key_rules;
+#[cfg(feature = "cli")]
+mod keygen;
 mod known_hosts;
 mod limits;
 mod pattern;
@@ -25,6 +27,8 @@ pub(crate) use key::{HostKey, Locked, SharedKey, Use, fingerprint, wipe_stack};
 pub use key::{KeyInfo, KeySource, Passphrase};
 pub(crate) use key_ring::KeyRing;
 pub(crate) use key_rules::KeyRules;
+#[cfg(feature = "cli")]
+pub(crate) use keygen::{Shown, make_key_pair, shown_keys, throwaway_key};
 pub use limits::{Limits, Penalties};
 pub(crate) use penalty::Offence;
 pub(crate) use place::{Member, Place};

@@ -30,7 +30,7 @@ impl Handler {
                 let text = "this key may run its command only, and none is run here";
                 return self.refuse(reply, 1, text).await;
             }
-            Ok(Target::Reserved(name)) if name == CONTROL => name,
+            Ok(Target::Reserved(name)) if name == CONTROL && self.policy.control => name,
             Ok(Target::Reserved(_)) => return self.refuse(reply, 1, "no such name here").await,
             Ok(target) => return self.forward(channel, target, origin, reply).await,
             Err(e) => return self.refuse(reply, 1, &e.to_string()).await,

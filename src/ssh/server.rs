@@ -30,6 +30,8 @@ pub(crate) struct Policy {
     pub(crate) channels: Arc<Semaphore>,
     /// Where accepted streams wait for the program.
     pub(crate) backlog: Arc<Backlog>,
+    /// Whether there is a program that takes them.
+    pub(crate) control: bool,
     /// What is offered of forwards.
     pub(crate) forwarding: Option<Arc<dyn Forwarding>>,
 }

@@ -1,0 +1,190 @@
+//! `alknet connect`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::peer::{connect_options, exits_on_forward_failure};
+use super::ready::ready;
+use super::stdio::stdio;
+use crate::cli::Control;
+use crate::cli::args::Connect;
+use crate::cli::exit::Exit;
+use crate::cli::report::Report;
+use crate::client::{
+    ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Reconnect, RemoteForwarder,
+    Route, SocksForwarder, Standing,
+};
+use crate::error::{Code, Error, Result};
+use crate::target::Target;
+
+/// How long a drain waits for connections to end by themselves.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// How often a drain looks whether they have.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+pub(in crate::cli) async fn connect(
+    options: &Connect,
+    report: &Report,
+    control: &Control,
+) -> Result<Exit> {
+    let to = connect_options(&options.peer).await?;
+    let working = async {
+        match &options.stdio {
+            Some(target) => pipe(&to, target).await,
+            None => session(&to, options, report, control).await,
+        }
+    };
+    // A stream on standard input and output ends by its ends; for it a signal is the end.
+    tokio::select! {
+        done = working => done,
+        () = control.draining(), if options.stdio.is_some() => Ok(Exit::OK),
+    }
+}
+
+async fn pipe(to: &ConnectOptions, target: &str) -> Result<Exit> {
+    let target: Target = target.parse()?;
+    let stream = crate::client::connect(to, &target).await?;
+    stdio(stream).await?;
+    Ok(Exit::OK)
+}
+
+async fn session(
+    to: &ConnectOptions,
+    options: &Connect,
+    report: &Report,
+    control: &Control,
+) -> Result<Exit> {
+    let reconnect = Reconnect { from_the_start: !options.once, ..Reconnect::default() };
+    let manager = tokio::select! {
+        manager = ChannelManager::new(to, reconnect) => manager?,
+        () = control.draining() => return Ok(Exit::OK),
+    };
+    let forwards = forwards(options, &manager, report).await?;
+    report.event("ready", json!({}), "ready");
+    ready(options.ready_fd)?;
+    let ended = tokio::select! {
+        ended = follow(&manager, report) => Some(ended),
+        () = control.draining() => None,
+    };
+    drain(&manager, &forwards).await;
+    match ended {
+        Some(Some(error)) => Err(error),
+        _ => Ok(Exit::OK),
+    }
+}
+
+/// What listens, here and at the server's end.
+#[derive(Default)]
+struct Forwards {
+    socks: Option<SocksForwarder>,
+    local: Vec<LocalForwarder>,
+    remote: Vec<RemoteForwarder>,
+}
+
+async fn forwards(
+    options: &Connect,
+    manager: &ChannelManager,
+    report: &Report,
+) -> Result<Forwards> {
+    let bounds = ForwardOptions::default();
+    let strict = options.exit_on_forward_failure || exits_on_forward_failure(&options.peer)?;
+    let mut forwards = Forwards::default();
+    if !options.no_socks5 {
+        let socks = SocksForwarder::start(&options.socks5, None, manager, &bounds).await?;
+        told_of("socks5", &options.socks5.to_string(), socks.addresses(), "SOCKS5", report);
+        forwards.socks = Some(socks);
+    }
+    for spec in &options.forward {
+        let forward = LocalForwarder::start(spec, manager, &bounds).await?;
+        let what = forward.to_string();
+        told_of("forward", &spec.to_string(), forward.addresses(), &what, report);
+        forwards.local.push(forward);
+    }
+    for spec in &options.remote_forward {
+        match RemoteForwarder::keep(spec, manager, Route::direct(), &bounds).await {
+            Ok(forward) => {
+                let port = forward.port();
+                let text = match port {
+                    Some(port) if port > 0 => format!("the server listens on port {port}"),
+                    _ => "the server listens".to_owned(),
+                };
+                let fields =
+                    json!({ "kind": "remote-forward", "spec": spec.to_string(), "port": port });
+                report.event("listening", fields, &format!("{text} for {forward}"));
+                forwards.remote.push(forward);
+            }
+            Err(error) if strict => return Err(error),
+            Err(error) => {
+                let (fields, why) = told(Some(&error));
+                report.event("refused", fields, &format!("-R {spec}: {why}"));
+            }
+        }
+    }
+    Ok(forwards)
+}
+
+fn told_of(kind: &str, spec: &str, at: &[SocketAddr], what: &str, report: &Report) {
+    let at: Vec<String> = at.iter().map(ToString::to_string).collect();
+    let place = if at.is_empty() { spec.to_owned() } else { at.join(" and ") };
+    let fields = json!({ "kind": kind, "spec": spec, "addresses": at });
+    report.event("listening", fields, &format!("listening on {place} for {what}"));
+}
+
+/// Tells of every loss and return, until it is over for good: why, if that was a failure.
+async fn follow(manager: &ChannelManager, report: &Report) -> Option<Error> {
+    let mut watch = manager.watch();
+    let mut up = false;
+    loop {
+        let standing = watch.borrow_and_update().clone();
+        match standing {
+            Standing::Up(session) => {
+                up = true;
+                let peer = session.info().peer.clone();
+                report.event("up", json!({ "peer": peer }), &format!("connected to {peer}"));
+            }
+            Standing::Down(why) if up => {
+                up = false;
+                let (fields, why) = told(why.as_ref());
+                report.event("down", fields, &format!("connection lost: {why}; connecting again"));
+            }
+            Standing::Down(_) => {}
+            Standing::Closed(why) => return why,
+        }
+        if watch.changed().await.is_err() {
+            return Some(Error::new(Code::SessionClosed, "the session is closed"));
+        }
+    }
+}
+
+fn told(why: Option<&Error>) -> (Value, String) {
+    match why {
+        Some(error) => {
+            let message = error.to_string();
+            (json!({ "code": error.code().as_str(), "message": message }), message)
+        }
+        None => (json!({}), "no reason is known".into()),
+    }
+}
+
+/// Lets connections end by themselves for a while, then ends them; at once when there are none.
+async fn drain(manager: &ChannelManager, forwards: &Forwards) {
+    let idle = async {
+        while manager.metrics().open_streams > 0 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN, idle).await;
+    for forward in &forwards.remote {
+        forward.close().await;
+    }
+    for forward in &forwards.local {
+        forward.close().await;
+    }
+    if let Some(socks) = &forwards.socks {
+        socks.close().await;
+    }
+    manager.close().await;
+}

@@ -1,0 +1,18 @@
+//! The commands, each a composition of the library's calls.
+
+mod completion;
+mod connect;
+mod doctor;
+mod keys;
+mod passphrase;
+mod peer;
+mod ready;
+mod serve;
+mod stdio;
+mod wishes;
+
+pub(super) use completion::completion;
+pub(super) use connect::connect;
+pub(super) use doctor::doctor;
+pub(super) use keys::{fingerprint, keygen};
+pub(super) use serve::serve;

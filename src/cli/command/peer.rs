@@ -1,0 +1,92 @@
+//! From what is written on a command line to [`ConnectOptions`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::passphrase::passphrase;
+use super::wishes::Wishes;
+use crate::auth::KeySource;
+use crate::cli::args::Peer;
+use crate::client::ConnectOptions;
+use crate::error::{Error, Result};
+use crate::ssh::Keepalive;
+use crate::target::HostPort;
+
+/// Keys that are looked for when none is given, in the order of ssh(1).
+const USUAL_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
+
+/// The options of every command that reaches a server.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG`.
+pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
+    let place = peer.place.as_deref().or(peer.server.as_deref()).ok_or_else(|| {
+        Error::config("no server was given")
+            .hint("name one: alknet connect user@host, --server, or ALKNET_SERVER")
+    })?;
+    let wishes = Wishes::parse(&peer.options)?;
+    let (user, server) = match place.rsplit_once('@') {
+        Some((user, server)) if !place.starts_with("alknet://") => (Some(user), server),
+        _ => (None, place),
+    };
+    let named = peer.identity.clone().or(wishes.identity);
+    let identity = named.or_else(usual_key).map(KeySource::Path);
+    let options = ConnectOptions {
+        passphrase: match &identity {
+            Some(key) => {
+                let file = peer.passphrase_file.as_deref();
+                passphrase(key, file, peer.insecure_permissions).await?
+            }
+            None => None,
+        },
+        identity,
+        insecure_permissions: peer.insecure_permissions,
+        user: user
+            .map(str::to_owned)
+            .or_else(|| peer.user.clone())
+            .or(wishes.user)
+            .unwrap_or_else(login_name),
+        host_keys: peer.host_keys.clone(),
+        known_hosts: known_hosts(&peer.known_hosts, wishes.known_hosts),
+        trust: wishes.trust.unwrap_or(peer.trust),
+        timeout: seconds(wishes.connect_timeout.unwrap_or(peer.connect_timeout)),
+        keepalive: Keepalive {
+            interval: seconds(wishes.keepalive.unwrap_or(peer.keepalive)),
+            count: wishes.keepalive_count.unwrap_or(Keepalive::default().count),
+        },
+        ..ConnectOptions::default()
+    };
+    if server.starts_with("alknet://") {
+        return options.connection_string(server);
+    }
+    let at = HostPort::parse(server, Some(peer.port.or(wishes.port).unwrap_or(22)))?;
+    Ok(ConnectOptions { server: at.to_string(), ..options })
+}
+
+/// Whether `-o ExitOnForwardFailure=yes` was given.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG`.
+pub(super) fn exits_on_forward_failure(peer: &Peer) -> Result<bool> {
+    Ok(Wishes::parse(&peer.options)?.exit_on_forward_failure)
+}
+
+/// The first of the usual keys that is there.
+fn usual_key() -> Option<PathBuf> {
+    let home = std::env::home_dir()?;
+    USUAL_KEYS.iter().map(|name| home.join(".ssh").join(name)).find(|path| path.exists())
+}
+
+fn known_hosts(named: &[PathBuf], wished: Option<PathBuf>) -> Option<Vec<KeySource>> {
+    let files: Vec<_> = named.iter().cloned().chain(wished).map(KeySource::Path).collect();
+    (!files.is_empty()).then_some(files)
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count))
+}
+
+fn login_name() -> String {
+    let known = |name| std::env::var(name).ok().filter(|user| !user.is_empty());
+    known("USER").or_else(|| known("USERNAME")).unwrap_or_else(|| "alknet".into())
+}

@@ -1,0 +1,84 @@
+//! `alknet serve`.
+
+use serde_json::json;
+
+use super::passphrase::passphrase;
+use super::ready::ready;
+use crate::auth::{KeySource, Limits};
+use crate::cli::Control;
+use crate::cli::args::Serve;
+use crate::cli::exit::Exit;
+use crate::cli::report::Report;
+use crate::error::Result;
+use crate::server::{ForwardPolicy, ServeOptions, Server, serve as start};
+
+pub(in crate::cli) async fn serve(
+    options: &Serve,
+    report: &Report,
+    control: &Control,
+) -> Result<Exit> {
+    let key = KeySource::Path(options.key.clone());
+    let passphrase =
+        passphrase(&key, options.passphrase_file.as_deref(), options.insecure_permissions).await?;
+    let limits = Limits { max_auth_attempts: options.max_auth_attempts, ..Limits::default() };
+    let server = start(&ServeOptions {
+        listen: options.listen.clone(),
+        host_key: Some(key),
+        host_key_passphrase: passphrase,
+        insecure_permissions: options.insecure_permissions,
+        authorized_keys: Some(KeySource::Path(options.authorized_keys.clone())),
+        limits,
+        forwarding: policy(options),
+        // Nobody here would take them.
+        control: false,
+        ..ServeOptions::default()
+    })
+    .await?;
+    let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
+    report.event(
+        "listening",
+        json!({
+            "addresses": addresses,
+            "hostKeyFingerprint": server.host_key_fingerprint(),
+            "connectionString": server.connection_string(),
+        }),
+        &format!(
+            "listening on {}, host key {}",
+            addresses.join(" and "),
+            server.host_key_fingerprint()
+        ),
+    );
+    for warning in server.warnings() {
+        report.event("warning", json!({ "message": warning }), &warning);
+    }
+    ready(options.ready_fd)?;
+    loop {
+        tokio::select! {
+            () = control.draining() => break,
+            () = control.reloaded() => reload(&server, report).await,
+        }
+    }
+    server.close().await;
+    report.event("closed", json!({}), "closed");
+    Ok(Exit::OK)
+}
+
+fn policy(options: &Serve) -> Option<ForwardPolicy> {
+    (!options.no_forwarding).then(|| ForwardPolicy {
+        unix: options.allow_sockets,
+        link_local: options.allow_link_local,
+        public_only: options.public_only,
+        remote: options.allow_remote_forward,
+        gateway_ports: options.gateway_ports,
+        ..ForwardPolicy::default()
+    })
+}
+
+async fn reload(server: &Server, report: &Report) {
+    match server.reload().await {
+        Ok(()) => report.event("reloaded", json!({}), "read the authorized keys again"),
+        Err(error) => {
+            report.failed(&error);
+        }
+    }
+}

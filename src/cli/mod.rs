@@ -1,0 +1,105 @@
+//! The command line, the same for the binary and for the npm package: parses, composes, reports. Whoever runs it owns signals and
+//! the process's exit.
+
+mod args;
+mod command;
+mod exit;
+mod log;
+mod report;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches};
+use tokio_util::sync::CancellationToken;
+
+pub use exit::Exit;
+
+use args::{Arguments, Command};
+use report::Report;
+
+use crate::error::Result;
+
+/// How the one who runs a command line steers it: the two stages of an end, and a reload.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    drain: CancellationToken,
+    end: CancellationToken,
+    reload: std::sync::Arc<tokio::sync::Notify>,
+}
+
+impl Control {
+    /// A signal to end came (SIGINT, SIGTERM): the first drains, the second ends at once. Callable from any thread.
+    pub fn interrupt(&self) {
+        if self.drain.is_cancelled() {
+            self.end.cancel();
+        }
+        self.drain.cancel();
+    }
+
+    /// A signal to read keys and settings again came (SIGHUP).
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Ready once the first signal came.
+    async fn draining(&self) {
+        self.drain.cancelled().await;
+    }
+
+    /// Ready once the second signal came.
+    async fn ended(&self) {
+        self.end.cancelled().await;
+    }
+
+    async fn reloaded(&self) {
+        self.reload.notified().await;
+    }
+}
+
+/// Runs a command line, its first word the program's name, and says how it ended. Installs the process's log output; nothing
+/// else is global. Dropping the future ends what it runs.
+pub async fn run(words: impl IntoIterator<Item = OsString>, control: Control) -> Exit {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let arguments = match parse(&words) {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit,
+    };
+    let report = Report::new(&arguments.output);
+    if let Err(error) = log::install(&arguments.output) {
+        return report.failed(&error);
+    }
+    let running = dispatch(arguments.command, &report, &control);
+    let done = tokio::select! {
+        done = running => done,
+        () = control.ended() => return Exit::INTERRUPTED,
+    };
+    match done {
+        Ok(exit) => exit,
+        Err(error) => report.failed(&error),
+    }
+}
+
+/// Every command and option, for completions and manual pages.
+pub fn grammar() -> clap::Command {
+    Arguments::command()
+}
+
+fn parse(words: &[OsString]) -> std::result::Result<Arguments, Exit> {
+    let matches = grammar().try_get_matches_from(words);
+    matches.and_then(|found| Arguments::from_arg_matches(&found)).map_err(|error| {
+        // Help and version are answers, on stdout; everything else is a mistake, on stderr.
+        let _ = error.print();
+        if error.use_stderr() { Exit::USAGE } else { Exit::OK }
+    })
+}
+
+async fn dispatch(command: Command, report: &Report, control: &Control) -> Result<Exit> {
+    match command {
+        Command::Serve(options) => command::serve(&options, report, control).await,
+        Command::Connect(options) => command::connect(&options, report, control).await,
+        Command::Keygen(options) => command::keygen(&options, report),
+        Command::Fingerprint(options) => command::fingerprint(&options, report).await,
+        Command::Doctor(options) => command::doctor(&options, report).await,
+        Command::Completion(options) => command::completion(&options, report),
+    }
+}

@@ -1,0 +1,94 @@
+//! What a command says: results on stdout, talk on stderr; with `--json` one object per line on stdout.
+
+use std::io::{IsTerminal, Write};
+
+use serde_json::{Map, Value};
+
+use super::args::Output;
+use super::exit::Exit;
+use crate::error::Error;
+
+/// Where a command's words go.
+pub(super) struct Report {
+    json: bool,
+    quiet: bool,
+}
+
+impl Report {
+    pub(super) fn new(output: &Output) -> Self {
+        Self { json: output.json, quiet: output.quiet }
+    }
+
+    /// Something happened: `{"event":"listening",…}` with `--json`, else a sentence for people.
+    pub(super) fn event(&self, name: &str, fields: Value, sentence: &str) {
+        if self.json {
+            let mut event = Map::new();
+            event.insert("event".into(), name.into());
+            if let Value::Object(fields) = fields {
+                event.extend(fields);
+            }
+            self.line(&Value::Object(event).to_string());
+        } else {
+            self.talk(sentence);
+        }
+    }
+
+    /// A result: an object with `--json`, else its text.
+    pub(super) fn result(&self, value: &Value, text: &str) {
+        self.line(&if self.json { value.to_string() } else { text.to_owned() });
+    }
+
+    /// Bytes that are the result, as they are.
+    pub(super) fn raw(&self, bytes: &[u8]) {
+        let mut out = std::io::stdout().lock();
+        // Whoever reads has gone: there is nobody to tell.
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
+    }
+
+    /// A sentence for people, on stderr; silent with `--quiet`.
+    pub(super) fn talk(&self, sentence: &str) {
+        if !self.quiet {
+            say(sentence);
+        }
+    }
+
+    /// A failure: the code, what happened, what to do.
+    pub(super) fn failed(&self, error: &Error) -> Exit {
+        let exit = Exit::from(error);
+        if self.json {
+            let error = serde_json::json!({
+                "event": "error",
+                "code": error.code().as_str(),
+                "message": error.to_string(),
+                "hint": error.help(),
+                "exit": exit.code(),
+            });
+            self.line(&error.to_string());
+        } else {
+            say(&format!("{} {error}", paint("error:")));
+            if let Some(hint) = error.help() {
+                say(&format!("  {hint}"));
+            }
+        }
+        exit
+    }
+
+    fn line(&self, line: &str) {
+        let mut bytes = line.as_bytes().to_vec();
+        bytes.push(b'\n');
+        self.raw(&bytes);
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Bold red on a terminal that wants colours (NO_COLOR, no-color.org).
+fn paint(word: &str) -> String {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    match !plain && std::io::stderr().is_terminal() {
+        true => format!("\u{1b}[1;31m{word}\u{1b}[0m"),
+        false => word.to_owned(),
+    }
+}

@@ -1,0 +1,56 @@
+//! The program `alknet`: a runtime, the signals, the exit code. Everything else is `alknet::cli`.
+
+use std::process::ExitCode;
+
+use alknet::cli::{Control, run};
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "error: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let exit = runtime.block_on(async {
+        let control = Control::default();
+        let running = run(std::env::args_os(), control.clone());
+        tokio::select! {
+            // First, so that a signal finds its handler before anything is said.
+            biased;
+            never = signals(control) => match never {},
+            exit = running => exit,
+        }
+    });
+    // A read of standard input cannot be ended, and must not keep the process.
+    runtime.shutdown_background();
+    ExitCode::from(exit.code())
+}
+
+#[cfg(unix)]
+async fn signals(control: Control) -> std::convert::Infallible {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => control.interrupt(),
+            _ = terminate.recv() => control.interrupt(),
+            _ = hangup.recv() => control.reload(),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn signals(control: Control) -> std::convert::Infallible {
+    loop {
+        if tokio::signal::ctrl_c().await.is_err() {
+            return std::future::pending().await;
+        }
+        control.interrupt();
+    }
+}
