@@ -1,4 +1,4 @@
-// Builds the native addon (native/) and the TypeScript facade (dist/), each only if its inputs have changed.
+// Builds the native addon and the program (native/) and the TypeScript facade (dist/), each only if its inputs have changed.
 //
 //   node scripts/build.mjs [--release] [-- arguments of napi build, such as --target aarch64-unknown-linux-musl -x]
 import fs from 'node:fs'
@@ -8,6 +8,7 @@ import {
   ci,
   ensureModules,
   ensureRust,
+  env,
   Failure,
   must,
   onceFor,
@@ -16,10 +17,14 @@ import {
   say,
 } from './support.mjs'
 
+const alknet = path.join('native', process.platform === 'win32' ? 'alknet.exe' : 'alknet')
 const locked = ci ? ['--', '--locked'] : []
 
-/** Makes the package importable. `release` is the optimised build that is published; tests and demo share the other one. */
-export async function build({ release = false, napi = [] } = {}) {
+/**
+ * Makes the package importable. `release` is the optimised build that is published; tests and demo share the other one. `program`
+ * builds the command line as a program of its own too, as `cargo install` does.
+ */
+export async function build({ release = false, program = false, napi = [] } = {}) {
   await ensureModules()
   const profile = release ? 'release' : 'dev'
   const native = {
@@ -29,6 +34,8 @@ export async function build({ release = false, napi = [] } = {}) {
     key: [profile, ...napi].join(' '),
   }
   await onceFor(native, () => buildNative(release, napi))
+  const binary = { ...native, name: 'program', outputs: [alknet], key: profile }
+  if (program) await onceFor(binary, () => buildProgram(release))
   const facade = {
     name: 'dist',
     inputs: ['ts', 'index.d.ts', 'tsconfig.json', 'tsconfig.build.json', 'native/binding.d.ts'],
@@ -58,6 +65,21 @@ async function buildNative(release, napi) {
   })
 }
 
+async function buildProgram(release) {
+  await ensureRust()
+  say('building the program alknet')
+  const args = ['build', '--bin', 'alknet', ...(ci ? ['--locked'] : [])]
+  if (release) args.push('--release')
+  await must('cargo', args, { what: 'building the program alknet' })
+  // Where cargo puts it depends on whether it was told a target.
+  const places = [env.CARGO_BUILD_TARGET, ''].filter((target) => target !== undefined)
+  const file = path.basename(alknet)
+  const [built] = places
+    .map((target) => path.join(env.CARGO_TARGET_DIR, target, release ? 'release' : 'debug', file))
+    .filter((place) => fs.existsSync(place))
+  fs.copyFileSync(built, path.join(root, alknet))
+}
+
 async function buildFacade() {
   say('compiling ts/ to dist/')
   // What was renamed in ts/ must not live on in dist/.
@@ -74,5 +96,5 @@ await program(import.meta.url, async (args) => {
   const [own, napi] = [args.slice(0, end), args.slice(end + 1)]
   const unknown = own.find((arg) => arg !== '--release')
   if (unknown) throw new Failure(`unknown argument ${unknown}`)
-  await build({ release: own.includes('--release'), napi })
+  await build({ release: own.includes('--release'), program: napi.length === 0, napi })
 })

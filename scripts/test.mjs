@@ -36,7 +36,7 @@ async function main(args) {
   await ensureRust()
   if (apart.includes(only)) return testsApart(only.slice(2), rest)
   await ensurePeers({ programs: peers, python: true })
-  if (only !== '--rust') await build()
+  if (only !== '--rust') await build({ program: true })
   const results = []
   if (only !== '--js') results.push(await rustTests(rest))
   if (only !== '--rust') results.push(await jsTests(rest))

@@ -95,6 +95,7 @@ impl From<NativeServeOptions> for ServeOptions {
             rekey_bytes: options.rekey_bytes.unwrap_or(default.rekey_bytes),
             limits: options.limits.map_or(default.limits, Into::into),
             forwarding: None,
+            control: default.control,
         }
     }
 }

@@ -78,85 +78,66 @@ impl<T> Drop for Pending<T> {
     }
 }
 
-/// An operation that gives a stream.
-#[napi]
-pub struct PendingStream(pub(crate) Pending<alknet::Stream>);
+/// A class of its own for each kind of result: classes of napi cannot be generic.
+macro_rules! pending {
+    ($(#[$doc:meta])* $class:ident($core:ty) gives $given:ty, by $take:expr) => {
+        $(#[$doc])*
+        #[napi]
+        pub struct $class(pub(crate) Pending<$core>);
 
-#[napi]
-impl PendingStream {
-    #[napi(getter)]
-    pub fn id(&self) -> u32 {
-        self.0.id
-    }
+        #[napi]
+        impl $class {
+            #[napi(getter)]
+            pub fn id(&self) -> u32 {
+                self.0.id
+            }
 
-    #[napi]
-    pub fn cancel(&self) {
-        self.0.cancel();
-    }
+            #[napi]
+            pub fn cancel(&self) {
+                self.0.cancel();
+            }
 
-    #[napi]
-    pub fn failure(&self) -> Option<NativeError> {
-        self.0.failure()
-    }
+            #[napi]
+            pub fn failure(&self) -> Option<NativeError> {
+                self.0.failure()
+            }
 
-    #[napi]
-    pub fn take(&self) -> Result<NativeStream> {
-        self.0.take().map(|stream| NativeStream::new(&self.0.bell, stream))
-    }
+            #[napi]
+            pub fn take(&self) -> Result<$given> {
+                self.0.take().map(|value| ($take)(&self.0.bell, value))
+            }
+        }
+    };
 }
 
-/// An operation that gives a session.
-#[napi]
-pub struct PendingSession(pub(crate) Pending<alknet::ChannelManager>);
-
-#[napi]
-impl PendingSession {
-    #[napi(getter)]
-    pub fn id(&self) -> u32 {
-        self.0.id
-    }
-
-    #[napi]
-    pub fn cancel(&self) {
-        self.0.cancel();
-    }
-
-    #[napi]
-    pub fn failure(&self) -> Option<NativeError> {
-        self.0.failure()
-    }
-
-    #[napi]
-    pub fn take(&self) -> Result<NativeSession> {
-        self.0.take().map(|session| NativeSession::new(&self.0.bell, session))
-    }
+pending! {
+    /// An operation that gives a stream.
+    PendingStream(alknet::Stream) gives NativeStream, by NativeStream::new
 }
 
-/// An operation that gives a server.
-#[napi]
-pub struct PendingServer(pub(crate) Pending<alknet::Server>);
+pending! {
+    /// An operation that gives a session.
+    PendingSession(alknet::ChannelManager) gives NativeSession, by NativeSession::new
+}
 
-#[napi]
-impl PendingServer {
-    #[napi(getter)]
-    pub fn id(&self) -> u32 {
-        self.0.id
-    }
+pending! {
+    /// An operation that gives a server.
+    PendingServer(alknet::Server) gives NativeServer, by NativeServer::new
+}
 
-    #[napi]
-    pub fn cancel(&self) {
-        self.0.cancel();
-    }
+pending! {
+    /// An operation that looks at a key.
+    PendingKeyInfo(alknet::KeyInfo) gives NativeKeyInfo, by key_info
+}
 
-    #[napi]
-    pub fn failure(&self) -> Option<NativeError> {
-        self.0.failure()
-    }
+pending! {
+    /// An operation that gives nothing.
+    PendingUnit(()) gives (), by |_: &Arc<Bell>, ()| ()
+}
 
-    #[napi]
-    pub fn take(&self) -> Result<NativeServer> {
-        self.0.take().map(|server| NativeServer::new(&self.0.bell, server))
-    }
+pending! {
+    /// A run of the command line, which gives an exit code.
+    PendingExit(u8) gives u8, by |_: &Arc<Bell>, code| code
 }
 
 /// What a private key says of itself without its passphrase.
@@ -167,57 +148,7 @@ pub struct NativeKeyInfo {
     pub fingerprint: String,
 }
 
-/// An operation that looks at a key.
-#[napi]
-pub struct PendingKeyInfo(pub(crate) Pending<alknet::KeyInfo>);
-
-#[napi]
-impl PendingKeyInfo {
-    #[napi(getter)]
-    pub fn id(&self) -> u32 {
-        self.0.id
-    }
-
-    #[napi]
-    pub fn cancel(&self) {
-        self.0.cancel();
-    }
-
-    #[napi]
-    pub fn failure(&self) -> Option<NativeError> {
-        self.0.failure()
-    }
-
-    #[napi]
-    pub fn take(&self) -> Result<NativeKeyInfo> {
-        let alknet::KeyInfo { encrypted, algorithm, fingerprint, .. } = self.0.take()?;
-        Ok(NativeKeyInfo { encrypted, algorithm, fingerprint })
-    }
-}
-
-/// An operation that gives nothing.
-#[napi]
-pub struct PendingUnit(pub(crate) Pending<()>);
-
-#[napi]
-impl PendingUnit {
-    #[napi(getter)]
-    pub fn id(&self) -> u32 {
-        self.0.id
-    }
-
-    #[napi]
-    pub fn cancel(&self) {
-        self.0.cancel();
-    }
-
-    #[napi]
-    pub fn failure(&self) -> Option<NativeError> {
-        self.0.failure()
-    }
-
-    #[napi]
-    pub fn take(&self) -> Result<()> {
-        self.0.take()
-    }
+fn key_info(_: &Arc<Bell>, info: alknet::KeyInfo) -> NativeKeyInfo {
+    let alknet::KeyInfo { encrypted, algorithm, fingerprint, .. } = info;
+    NativeKeyInfo { encrypted, algorithm, fingerprint }
 }
