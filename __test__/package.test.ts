@@ -58,7 +58,14 @@ describe('what is published', () => {
     const sources = readdirSync(join(root, 'ts')).filter((name) => name !== 'conformance.ts')
     const expected = [
       ...['CHANGELOG.md', 'LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json'],
-      ...['index.cjs', 'index.d.cts', 'index.d.ts', 'index.js', 'dist/package.json'],
+      ...[
+        'index.cjs',
+        'index.d.cts',
+        'index.d.ts',
+        'index.js',
+        'bin/alknet.js',
+        'dist/package.json',
+      ],
       ...sources.map((name) => `dist/${name.replace(/\.ts$/, '.js')}`),
       ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
     ]
