@@ -158,6 +158,74 @@ export interface AlknetOpenOptions {
   allowHalfOpen?: boolean
 }
 
+/** Options of {@link AlknetSession.forward} and {@link AlknetSession.remoteForward}. */
+export interface AlknetForwardOptions {
+  /**
+   * Where to listen: a port, `'host:port'`, `'[v6]:port'` or the path of a Unix socket, `'/path'`. Port 0 takes a free one. A port
+   * alone is on loopback, `'*:port'` and `':port'` are on every address.
+   */
+  listen: number | string
+  /** Where connections lead, as the far side sees it: `'host:port'`, `'[v6]:port'` or a Unix socket, `'/path'`. */
+  target: string
+  /** Ends the attempt, which rejects with an `AbortError`; later it closes the forward, as `close()` does. */
+  signal?: AbortSignal
+  /** Connections at once; more are reset. Default 1 024. */
+  maxConnections?: number
+}
+
+/** Options of {@link AlknetSession.socks5}. */
+export interface AlknetSocksOptions {
+  /** As in {@link AlknetForwardOptions}. Default `'127.0.0.1:1080'`. */
+  listen?: number | string
+  /** With `password`, who may use the proxy: 1 to 255 bytes, no colon. Default: whoever can connect. */
+  username?: string
+  /** 1 to 255 bytes. */
+  password?: string
+  /** As in {@link AlknetForwardOptions}. */
+  signal?: AbortSignal
+  /** Connections at once; more are refused. Default 1 024. */
+  maxConnections?: number
+}
+
+/** What a forward has done so far. */
+export interface AlknetForwardMetrics {
+  /** Bytes from those who connected to the target. */
+  bytesUp: number
+  /** Bytes from the target to those who connected. */
+  bytesDown: number
+  /** Connections now. */
+  active: number
+  /** Connections ever. */
+  accepted: number
+  /** Of these, refused: the target could not be reached, or there were too many. */
+  refused: number
+}
+
+/**
+ * A forward of a session. A target that cannot be reached costs the connection that wanted it and no other: that one is reset, and a
+ * proxy says why. Open connections are reset when their session is lost; the forward goes on with the next. An end of one
+ * direction is passed on as such. It is closed with its session, and keeps the process alive, like `net.Server`, until then
+ * or `unref()`.
+ */
+export interface AlknetForward extends AsyncDisposable {
+  /** Which method made it. */
+  readonly kind: 'local' | 'remote' | 'socks5'
+  /** Addresses listened on, with real ports, as `host:port`; none for a Unix socket. Of a remote forward: what was asked of the server. */
+  readonly addresses: readonly string[]
+  /** The port of the first address. */
+  readonly port: number | undefined
+  /** What it has done so far. */
+  metrics(): AlknetForwardMetrics
+  /** True from the call of `close()` on, its session's included. */
+  readonly closed: boolean
+  /** Stops listening, resets its connections and resolves when all are gone, 3 s later at most. Idempotent. */
+  close(): Promise<void>
+  /** Keeps the process alive while the forward listens; the default. */
+  ref(): this
+  /** Lets the process end although the forward listens. Its session counts for itself. */
+  unref(): this
+}
+
 /** What an {@link AlknetSession} emits. */
 export interface AlknetSessionEvents {
   /** There is a session again. */
@@ -199,7 +267,24 @@ export interface AlknetSession extends EventEmitter<AlknetSessionEvents>, AsyncD
    * with `ERR_ALKNET_RECONNECTING` when there was no session in time; with `ERR_ALKNET_SESSION_CLOSED` when there will be none.
    */
   open(target?: string, options?: AlknetOpenOptions): Promise<AlknetStream>
-  /** Ends every stream and the session. Resolves when the transport is closed; idempotent. */
+  /**
+   * Listens here and leads each connection to a target that the server dials, like `ssh -L`. Resolves once connections can come;
+   * while there is no session they wait for the next, `reconnect.wait` at most. Rejects with `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`
+   * or `ENOTFOUND` (`phase` `'listen'`), `ERR_ALKNET_CONFIG`, `ERR_ALKNET_SESSION_CLOSED`.
+   */
+  forward(options: AlknetForwardOptions): Promise<AlknetForward>
+  /**
+   * Has the server listen and leads each connection there to a target dialled from here, like `ssh -R`. Asks every session that
+   * follows again, for the same port. Rejects with `ERR_ALKNET_CHANNEL_REJECTED` when the server will not or cannot listen,
+   * `ERR_ALKNET_RECONNECTING`, `ERR_ALKNET_CONFIG`, `ERR_ALKNET_SESSION_CLOSED`.
+   */
+  remoteForward(options: AlknetForwardOptions): Promise<AlknetForward>
+  /**
+   * Listens here as a SOCKS5 proxy (CONNECT only) and, on the same port, an HTTP CONNECT proxy, like `ssh -D`; names are
+   * looked up at the server's end. Rejects like {@link AlknetSession.forward}.
+   */
+  socks5(options?: AlknetSocksOptions): Promise<AlknetForward>
+  /** Ends every forward, every stream and the session. Resolves when all is closed; idempotent. */
   close(): Promise<void>
   /** True from the call of `close()` on, and once it is over for good: `open()` rejects with `ERR_ALKNET_SESSION_CLOSED`. */
   readonly closed: boolean
@@ -351,6 +436,30 @@ export interface AlknetServeOptions {
   allowHalfOpen?: boolean
   /** What strangers and clients may use up. */
   limits?: AlknetLimits
+  /**
+   * Whether clients' streams may lead elsewhere (`ssh -L`, `-D`, `-W`), and whether the server listens for them (`ssh -R`).
+   * Default `false`: neither. `true` is {@link AlknetForwardPolicy} with its defaults. What `authorizedKeys` forbids a key stays forbidden.
+   */
+  forwarding?: boolean | AlknetForwardPolicy
+}
+
+/**
+ * What a server offers of forwards. Whatever it says, these are no targets: addresses of no host, multicast, port 0 and the
+ * server's own listeners. What is not offered is refused with `ERR_ALKNET_CHANNEL_REJECTED`, before anything is dialled.
+ */
+export interface AlknetForwardPolicy {
+  /** Streams to TCP addresses. Default `true`. */
+  tcp?: boolean
+  /** Streams to Unix sockets, with the rights of this process. Default `false`. */
+  unix?: boolean
+  /** Link-local addresses as targets, and the metadata services of clouds. Default `false`. */
+  linkLocal?: boolean
+  /** No targets but public addresses: neither this machine nor its own networks. Default `false`. */
+  publicOnly?: boolean
+  /** Listeners for clients: on loopback, with ports from 1024. Default `false`. */
+  remote?: boolean
+  /** These may be on any address (OpenSSH: GatewayPorts). Default `false`. */
+  gatewayPorts?: boolean
 }
 
 /**

@@ -11,7 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use alknet::event::{DEFAULT_MAX_FRAME, LARGEST_MAX_FRAME};
-use alknet::{ConnectOptions, Keepalive, Limits, Penalties, ServeOptions};
+use alknet::{
+    ConnectOptions, ForwardOptions, ForwardPolicy, Keepalive, Limits, Penalties, ServeOptions,
+};
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
@@ -35,7 +37,7 @@ fn page() -> BTreeMap<String, String> {
     rows.map(row).collect()
 }
 
-/// Option to the number that its comment calls the default, of one interface of index.d.ts.
+/// Option to the number or `word` that its comment calls the default, of one interface of index.d.ts.
 fn declared(interface: &str) -> BTreeMap<String, String> {
     let types = read("index.d.ts");
     let (_, rest) = types.split_once(&format!("export interface {interface} ")).expect(interface);
@@ -46,9 +48,14 @@ fn declared(interface: &str) -> BTreeMap<String, String> {
         if line.starts_with('/') || line.starts_with('*') {
             comment += line;
         } else if let Some((name, _)) = line.split_once("?:") {
-            let default: Option<String> = comment.split_once("Default ").map(|(_, rest)| {
-                rest.chars().take_while(|sign| sign.is_ascii_digit() || *sign == ' ').collect()
-            });
+            let default: Option<String> =
+                comment.split_once("Default ").map(|(_, rest)| match rest.strip_prefix('`') {
+                    Some(word) => word.chars().take_while(|sign| *sign != '`').collect(),
+                    None => rest
+                        .chars()
+                        .take_while(|sign| sign.is_ascii_digit() || *sign == ' ')
+                        .collect(),
+                });
             found.insert(name.to_owned(), plain(&default.unwrap_or_default()));
             comment.clear();
         }
@@ -101,10 +108,27 @@ fn the_bounds_of_a_server_are_those_of_the_types_and_of_the_page() {
 }
 
 #[test]
+fn what_a_server_forwards_is_what_the_types_and_the_page_say() {
+    assert!(ServeOptions::default().forwarding.is_none());
+    assert_eq!(declared("AlknetServeOptions")["forwarding"], "false");
+    let policy = fields(&format!("{:#?}", ForwardPolicy::default()));
+    assert_eq!(policy.len(), 6);
+    assert_eq!(declared("AlknetForwardPolicy"), policy, "index.d.ts and src/server/forward.rs");
+    let mut said = page();
+    assert_eq!(said.remove("forwarding").as_deref(), Some("false"));
+    let said: BTreeMap<_, _> = said
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix("forwarding.")?.to_owned(), value)))
+        .collect();
+    assert_eq!(said, policy, "docs/defaults.md and src/server/forward.rs");
+}
+
+#[test]
 fn the_other_defaults_are_those_of_the_types_and_of_the_page() {
     let milliseconds = |time: Duration| time.as_millis().to_string();
     let connect = ConnectOptions::default();
     let keepalive = Keepalive::default();
+    let connections = ForwardOptions::default().max_connections.to_string();
     assert_eq!(connect.window, ServeOptions::default().window);
     let page = page();
     for (option, interface, code) in [
@@ -113,6 +137,8 @@ fn the_other_defaults_are_those_of_the_types_and_of_the_page() {
         ("connectTimeout", Some("AlknetConnectOptions"), milliseconds(connect.timeout)),
         ("keepalive.interval", Some("AlknetKeepalive"), milliseconds(keepalive.interval)),
         ("keepalive.count", Some("AlknetKeepalive"), keepalive.count.to_string()),
+        ("maxConnections", Some("AlknetForwardOptions"), connections.clone()),
+        ("maxConnections", Some("AlknetSocksOptions"), connections),
         ("maxFrame", Some("AlknetEventTargetOptions"), DEFAULT_MAX_FRAME.to_string()),
         ("maxFrame", Some("FrameStreamOptions"), DEFAULT_MAX_FRAME.to_string()),
     ] {

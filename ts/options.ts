@@ -5,12 +5,14 @@
 import { types } from 'node:util'
 import type {
   AlknetConnectOptions,
+  AlknetForwardPolicy,
   AlknetServeOptions,
   AlknetSessionOptions,
   KeySource,
 } from '../index.js'
 import type {
   NativeConnectOptions,
+  NativeForwardPolicy,
   NativeReconnect,
   NativeServeOptions,
   NativeSource,
@@ -84,6 +86,26 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     window: window(options.window),
     rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
     limits: limits(options.limits),
+    forwarding: forwarding(options.forwarding),
+  })
+}
+
+function forwarding(
+  given: boolean | AlknetForwardPolicy | undefined,
+): NativeForwardPolicy | undefined {
+  if (given === undefined || given === false) return undefined
+  if (given === true) return {}
+  const name = 'options.forwarding'
+  if (typeof given !== 'object' || given === null) {
+    throw invalidType(name, 'a boolean or an object', given)
+  }
+  return defined<NativeForwardPolicy>({
+    tcp: boolean(`${name}.tcp`, given.tcp),
+    unix: boolean(`${name}.unix`, given.unix),
+    linkLocal: boolean(`${name}.linkLocal`, given.linkLocal),
+    publicOnly: boolean(`${name}.publicOnly`, given.publicOnly),
+    remote: boolean(`${name}.remote`, given.remote),
+    gatewayPorts: boolean(`${name}.gatewayPorts`, given.gatewayPorts),
   })
 }
 

@@ -3,10 +3,16 @@
  */
 import { EventEmitter } from 'node:events'
 import type * as contract from '../index.js'
-import type { NativeInfo, NativeSession, NativeStanding } from '../native/binding.js'
+import type {
+  NativeForwardOptions,
+  NativeInfo,
+  NativeSession,
+  NativeStanding,
+} from '../native/binding.js'
 import { unlocked, whereAndHow } from './connect.js'
 import { CLOSED, doorbell, READABLE, Slot } from './doorbell.js'
 import { AlknetError, fromNative } from './errors.js'
+import { AlknetForward, forwardOptions, socksOptions } from './forward.js'
 import { native } from './native.js'
 import { abortSignal, boolean, milliseconds, object, reconnectOptions, text } from './options.js'
 import { wiping } from './passphrase.js'
@@ -42,6 +48,7 @@ class AlknetSession
   readonly #slot: Slot
   /** Of the session there is, or was last. */
   #info: NativeInfo | undefined
+  readonly #forwards = new Set<AlknetForward>()
   #up = false
   /** Sessions that were told of. */
   #sessions = 0
@@ -73,14 +80,20 @@ class AlknetSession
     )
   }
 
+  async forward(options: contract.AlknetForwardOptions): Promise<AlknetForward> {
+    return this.#forward('local', forwardOptions('local', options), options.signal)
+  }
+
+  async remoteForward(options: contract.AlknetForwardOptions): Promise<AlknetForward> {
+    return this.#forward('remote', forwardOptions('remote', options), options.signal)
+  }
+
+  async socks5(options: contract.AlknetSocksOptions = {}): Promise<AlknetForward> {
+    return this.#forward('socks5', socksOptions(options), options.signal)
+  }
+
   close(): Promise<void> {
-    this.#closing ??= new Promise((resolve) => {
-      if (this.#closed) return resolve()
-      this.#whenClosed = resolve
-      // Closing is work under way, which an `unref()` earlier was not about.
-      this.#slot.keepAlive.ref()
-      this.#native.close()
-    })
+    this.#closing ??= this.#close()
     return this.#closing
   }
 
@@ -126,6 +139,44 @@ class AlknetSession
     return this
   }
 
+  #forward(
+    kind: contract.AlknetForward['kind'],
+    options: NativeForwardOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<AlknetForward> {
+    const abort = abortSignal(signal)
+    return settle(
+      () => {
+        if (this.closed) throw this.#over()
+        return this.#native.forward(doorbell(), options)
+      },
+      (started) => {
+        const forward = new AlknetForward(started, kind, abort, (it) => this.#forwards.delete(it))
+        this.#forwards.add(forward)
+        if (!this.closed) return forward
+        forward.close()
+        throw this.#over()
+      },
+      abort,
+    )
+  }
+
+  async #close(): Promise<void> {
+    const forwards = this.#closeForwards()
+    const session = new Promise<void>((resolve) => {
+      if (this.#closed) return resolve()
+      this.#whenClosed = resolve
+      // Closing is work under way, which an `unref()` earlier was not about.
+      this.#slot.keepAlive.ref()
+      this.#native.close()
+    })
+    await Promise.all([forwards, session])
+  }
+
+  #closeForwards(): Promise<unknown> {
+    return Promise.all(Array.from(this.#forwards, (forward) => forward.close()))
+  }
+
   #onBell(mask: number): void {
     try {
       if (mask & READABLE && !this.#closed) this.#onStanding(this.#native.standing())
@@ -153,6 +204,7 @@ class AlknetSession
     this.#closed = true
     this.#up = false
     this.#slot.remove()
+    void this.#closeForwards()
     const failure = this.#native.failure()
     if (failure !== null) this.#failure = fromNative(failure)
     this.#whenClosed?.()

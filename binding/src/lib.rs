@@ -10,6 +10,7 @@ mod bell;
 mod cli;
 pub mod entry;
 mod error;
+mod forward;
 mod limits;
 mod options;
 mod pending;

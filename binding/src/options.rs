@@ -6,6 +6,7 @@ use alknet::{ConnectOptions, Keepalive, KeySource, Passphrase, ServeOptions};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
+use crate::forward::NativeForwardPolicy;
 use crate::limits::NativeLimits;
 
 #[napi(object)]
@@ -51,6 +52,8 @@ pub struct NativeServeOptions {
     pub window: Option<u32>,
     pub rekey_bytes: Option<u32>,
     pub limits: Option<NativeLimits>,
+    /// Absent: no forwards.
+    pub forwarding: Option<NativeForwardPolicy>,
 }
 
 impl TryFrom<NativeConnectOptions> for ConnectOptions {
@@ -94,7 +97,7 @@ impl From<NativeServeOptions> for ServeOptions {
             window: options.window.unwrap_or(default.window),
             rekey_bytes: options.rekey_bytes.unwrap_or(default.rekey_bytes),
             limits: options.limits.map_or(default.limits, Into::into),
-            forwarding: None,
+            forwarding: options.forwarding.map(Into::into),
             control: default.control,
         }
     }

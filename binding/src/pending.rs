@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::bell::{Bell, Doorbell};
 use crate::error::NativeError;
+use crate::forward::{Forwarder, NativeForward};
 use crate::runtime::{conversation, runtime};
 use crate::server::NativeServer;
 use crate::session::NativeSession;
@@ -118,6 +119,11 @@ pending! {
 pending! {
     /// An operation that gives a session.
     PendingSession(alknet::ChannelManager) gives NativeSession, by NativeSession::new
+}
+
+pending! {
+    /// An operation that gives a forward.
+    PendingForward(Forwarder) gives NativeForward, by NativeForward::new
 }
 
 pending! {

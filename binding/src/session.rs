@@ -9,7 +9,8 @@ use napi_derive::napi;
 
 use crate::bell::{Bell, Doorbell, Ringer};
 use crate::error::NativeError;
-use crate::pending::{Pending, PendingStream};
+use crate::forward::{Forwarder, NativeForwardOptions};
+use crate::pending::{Pending, PendingForward, PendingStream};
 use crate::stream::NativeInfo;
 
 /// How long an open may take when nothing is said.
@@ -127,6 +128,18 @@ impl NativeSession {
             manager.open(&target, limit).await
         };
         Pending::start(bell, opening).map(PendingStream)
+    }
+
+    /// Starts a forward, which goes on through every session that follows.
+    #[napi]
+    pub fn forward(
+        &self,
+        bell: &Doorbell,
+        options: NativeForwardOptions,
+    ) -> Result<PendingForward> {
+        let manager = Arc::clone(&self.manager);
+        let starting = async move { Forwarder::start(&manager, options).await };
+        Pending::start(bell, starting).map(PendingForward)
     }
 
     #[napi]

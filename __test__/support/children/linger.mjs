@@ -6,6 +6,17 @@ import { connect, openSession } from '../../../index.js'
 
 const options = JSON.parse(process.argv[2])
 
+async function forwards() {
+  const session = await openSession(options)
+  const where = { listen: 0, target: 'localhost:9' }
+  const starting = [
+    session.forward(where),
+    session.remoteForward(where),
+    session.socks5({ listen: 0 }),
+  ]
+  return { session, all: await Promise.all(starting) }
+}
+
 const actions = {
   async 'stream-destroyed'() {
     const stream = await connect(options)
@@ -35,6 +46,22 @@ const actions = {
   },
   async 'session-held'() {
     const session = await openSession({ ...options, reconnect: false })
+    session.on('close', () => console.log('close'))
+    console.log('open')
+  },
+  async 'forwards-closed'() {
+    const { session, all } = await forwards()
+    session.unref()
+    await Promise.all(all.map((forward) => forward.close()))
+  },
+  async 'forwards-unref'() {
+    const { session, all } = await forwards()
+    session.unref()
+    for (const forward of all) forward.unref()
+  },
+  async 'forward-held'() {
+    const session = await openSession({ ...options, reconnect: false })
+    await session.unref().forward({ listen: 0, target: 'localhost:9' })
     session.on('close', () => console.log('close'))
     console.log('open')
   },
