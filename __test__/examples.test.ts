@@ -1,9 +1,12 @@
 import { copyFileSync } from 'node:fs'
+import { connect as tcpConnect } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { frameStream } from '../index.js'
-import { nextConnection, startServer } from './support/alknet.js'
+import { discard, nextConnection, startServer } from './support/alknet.js'
+import { say } from './support/bytes.js'
 import { clientKey, hostKey, scratch } from './support/keys.js'
+import { startEcho } from './support/net.js'
 import { type Program, start } from './support/program.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -66,6 +69,18 @@ describe('the examples', () => {
     const program = example('session', server.connectionString)
     expect(await program.line()).toBe("[ 'one', 'two', 'three' ]")
     expect(await program.line()).toBe('3 streams, 11 bytes')
+    expect(await program.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('forward: its port leads to the target, and Ctrl-C ends it', async () => {
+    const server = await startServer({ forwarding: true })
+    const program = example('forward', server.connectionString, (await startEcho()).server)
+    const ports = [...(await program.line()).matchAll(/127\.0\.0\.1:(\d+)/g)]
+    expect(ports).toHaveLength(2)
+    const socket = discard(tcpConnect(Number(ports[0]?.[1]), '127.0.0.1'))
+    await say(socket, socket, 'through')
+    socket.destroy()
+    program.kill('SIGINT')
     expect(await program.exit).toMatchObject({ code: 0, stderr: '' })
   })
 
