@@ -20,15 +20,18 @@ const actions = {
       pump()
     })
   },
-  /** Echoes on the first stream, never reads the others; answers each line on stdin with its resident size in bytes. */
+  /** Echoes on the first stream, never reads the others; answers each line with its resident bytes and how many of those are open. */
   stall() {
+    // Referred to: what nobody reads, writes or refers to is collected, and closed by that.
+    const unread = []
     server.once('connection', (first) => {
       first.on('error', () => {}).pipe(first)
-      server.onConnection((stream) => stream.on('error', () => {}))
+      server.onConnection((stream) => unread.push(stream.on('error', () => {})))
     })
     process.stdin.on('data', () => {
       globalThis.gc()
-      console.log(JSON.stringify({ rss: process.memoryUsage.rss() }))
+      const open = unread.filter(({ destroyed }) => !destroyed).length
+      console.log(JSON.stringify({ rss: process.memoryUsage.rss(), open }))
     })
   },
   'close-on-connection'() {
