@@ -4,10 +4,16 @@ import { openSession, serve } from '../../../index.js'
 /** Limits that are no limits here. */
 export const unlimited = {
   maxUnauthenticated: 100_000,
+  earlyDrop: 100_000,
   maxUnauthenticatedPerSource: 100_000,
+  maxHandshakesPerSource: 100_000,
   maxSessions: 100_000,
+  maxSessionsPerKey: 100_000,
+  maxChannels: 100_000,
   maxChannelsPerSession: 100_000,
   maxPending: 100_000,
+  maxPendingPerSession: 100_000,
+  penalties: false,
 }
 
 /** Starts a server; resolves to it and to what its clients need. */
