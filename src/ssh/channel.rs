@@ -30,7 +30,6 @@ const FOREIGN_LIMIT: usize = 16 * 1024 * 1024;
 pub(crate) struct Channel {
     pub(super) id: ChannelId,
     pub(super) core: Arc<Core>,
-    pub(super) writer: Writer,
     /// Wakes a flusher that waits for room.
     pub(super) nudge: Notify,
     pub(super) state: Mutex<State>,
@@ -45,12 +44,16 @@ impl Channel {
         writer: Writer,
     ) -> Arc<Self> {
         let limit = if core.peer_is_alknet() { FIRST_CREDIT } else { u64::MAX };
-        let state =
-            State { incoming: Some(incoming), granted: FIRST_CREDIT, limit, ..State::default() };
+        let state = State {
+            incoming: Some(incoming),
+            writer: Some(Arc::new(writer)),
+            granted: FIRST_CREDIT,
+            limit,
+            ..State::default()
+        };
         let channel = Arc::new(Self {
             id,
             core: Arc::clone(core),
-            writer,
             nudge: Notify::new(),
             state: Mutex::new(state),
         });
@@ -194,6 +197,7 @@ impl Channel {
         }
         state.over = true;
         state.incoming = None;
+        state.writer = None;
         self.core.forget(self.id);
         wake_reader(state, events);
         if let Some(waker) = state.write_waker.take() {

@@ -30,7 +30,8 @@ const ALKNET_IDENT: &str = "SSH-2.0-alknet_";
 pub(crate) struct Core {
     scope: Scope,
     link: Arc<Link>,
-    inbox: OnceLock<Inbox>,
+    /// `None` before the session runs and once it is over: a program may hold its streams for long after.
+    inbox: Mutex<Option<Inbox>>,
     window: u64,
     peer_version: OnceLock<String>,
     peer_is_alknet: OnceLock<bool>,
@@ -54,7 +55,7 @@ impl Core {
         Arc::new(Self {
             scope,
             link,
-            inbox: OnceLock::new(),
+            inbox: Mutex::default(),
             window: u64::from(window),
             peer_version: OnceLock::new(),
             peer_is_alknet: OnceLock::new(),
@@ -80,12 +81,12 @@ impl Core {
     }
 
     /// Where the session takes messages, once it runs.
-    pub(super) fn inbox(&self) -> Option<&Inbox> {
-        self.inbox.get()
+    pub(super) fn inbox(&self) -> Option<Inbox> {
+        self.inbox.lock().clone()
     }
 
     pub(super) fn set_inbox(&self, inbox: Inbox) {
-        let _ = self.inbox.set(inbox);
+        *self.inbox.lock() = Some(inbox);
     }
 
     pub(super) fn window(&self) -> u64 {
@@ -251,6 +252,8 @@ impl Core {
             }
         }
         self.ended.cancel();
+        let inbox = self.inbox.lock().take();
+        drop(inbox);
     }
 
     /// Ready once [`Core::end`] has been called. Cancel-safe.

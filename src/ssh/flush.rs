@@ -65,8 +65,9 @@ enum Step {
 
 /// Does what there is to do on `channel`, then ends.
 pub(super) async fn flush(channel: Arc<Channel>) {
+    let Some(writer) = writer(&channel) else { return };
     loop {
-        let step = next(&channel);
+        let step = next(&channel, &writer);
         let done = match step {
             Step::Idle => return,
             Step::Room => {
@@ -76,14 +77,14 @@ pub(super) async fn flush(channel: Arc<Channel>) {
                 }
                 Ok(())
             }
-            Step::Credit(limit) => channel.writer.credit(limit).await,
-            Step::Data(bytes) => send(&channel, bytes).await,
+            Step::Credit(limit) => writer.credit(limit).await,
+            Step::Data(bytes) => send(&channel, &writer, bytes).await,
             Step::AwaitClose => {
                 await_close(&channel).await;
                 Ok(())
             }
-            Step::Eof => end(&channel).await,
-            Step::Close => channel.writer.close().await.map(|()| closed(&channel)),
+            Step::Eof => end(&channel, &writer).await,
+            Step::Close => writer.close().await.map(|()| closed(&channel)),
         };
         if done.is_err() {
             let lost = Error::new(Code::SessionClosed, "the session is closed").at(Phase::Stream);
@@ -94,17 +95,23 @@ pub(super) async fn flush(channel: Arc<Channel>) {
     }
 }
 
+fn writer(channel: &Channel) -> Option<Arc<Writer>> {
+    let mut state = channel.state.lock();
+    state.flushing = state.writer.is_some();
+    state.writer.clone()
+}
+
 /// Decides what is next: an end that was asked for, then credits, then data as far as the peer allows, then our end.
-fn next(channel: &Channel) -> Step {
+fn next(channel: &Channel, writer: &Writer) -> Step {
     let mut events = Events::default();
     let mut state = channel.state.lock();
-    let step = decide(channel, &mut state, &mut events);
+    let step = decide(channel, writer, &mut state, &mut events);
     state.flushing = !matches!(step, Step::Idle);
     channel.tell(state, events);
     step
 }
 
-fn decide(channel: &Channel, state: &mut State, events: &mut Events) -> Step {
+fn decide(channel: &Channel, writer: &Writer, state: &mut State, events: &mut Events) -> Step {
     if state.close_sent || state.remote_closed || (state.failure.is_some() && !state.closing) {
         Step::Idle
     } else if state.closing {
@@ -119,7 +126,7 @@ fn decide(channel: &Channel, state: &mut State, events: &mut Events) -> Step {
     } else if state.eof_sent && state.recv_eof {
         // OpenSSH drops what it has not delivered yet when the session ends, and ours may end with this channel. A server lets
         // its clients close first: for a channel whose first close it sends, russh keeps 4 KiB until the session ends.
-        let first = channel.core.peer_is_alknet() && matches!(channel.writer, Writer::Client(_));
+        let first = channel.core.peer_is_alknet() && matches!(writer, Writer::Client(_));
         match first || state.awaited_close {
             true => Step::Close,
             false => Step::AwaitClose,
@@ -151,8 +158,8 @@ fn data(channel: &Channel, state: &mut State, events: &mut Events) -> Step {
 }
 
 /// Waits for a foreign peer's window, but not beyond the stream's own end.
-async fn send(channel: &Arc<Channel>, bytes: Bytes) -> Result<(), russh::Error> {
-    let sending = channel.writer.data(bytes);
+async fn send(channel: &Channel, writer: &Writer, bytes: Bytes) -> Result<(), russh::Error> {
+    let sending = writer.data(bytes);
     tokio::pin!(sending);
     loop {
         tokio::select! {
@@ -181,8 +188,8 @@ async fn await_close(channel: &Channel) {
     channel.state.lock().awaited_close = true;
 }
 
-async fn end(channel: &Arc<Channel>) -> Result<(), russh::Error> {
-    channel.writer.eof().await?;
+async fn end(channel: &Arc<Channel>, writer: &Writer) -> Result<(), russh::Error> {
+    writer.eof().await?;
     if ended(channel)
         && let Some(inbox) = channel.core.inbox()
     {

@@ -8,6 +8,7 @@ use russh::{ChannelMsg, ChannelReadHalf};
 use tokio::task::coop::unconstrained;
 
 use super::events::{Events, Observer};
+use super::flush::Writer;
 use super::session::Session;
 use crate::error::{Code, Error, Phase};
 use crate::io::ByteQueue;
@@ -19,6 +20,8 @@ pub(super) const FIRST_CREDIT: u64 = 256 * 1024;
 pub(super) struct State {
     /// russh's end; `None` once nothing more can come.
     pub(super) incoming: Option<ChannelReadHalf>,
+    /// `None` once the stream is over: a program may hold it for long after, and this holds the session's queues.
+    pub(super) writer: Option<Arc<Writer>>,
     pub(super) recv: ByteQueue,
     pub(super) received: u64,
     pub(super) consumed: u64,

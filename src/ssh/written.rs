@@ -17,6 +17,7 @@ use super::channel::Channel;
 use super::client::Handler;
 
 /// Where a session takes messages.
+#[derive(Clone)]
 pub(super) enum Inbox {
     /// Weak: a session ends when its owner drops it.
     Client(Weak<client::Handle<Handler>>),
