@@ -5,6 +5,7 @@ import path from 'node:path'
 import { cacheDir, ci, env, Failure, findProgram, output, run, say } from './support.mjs'
 
 const packages = {
+  curl: 'curl',
   openssl: 'openssl',
   python3: 'python3',
   'redis-server': 'redis-server',
