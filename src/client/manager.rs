@@ -34,7 +34,8 @@ pub struct ChannelManager {
 }
 
 pub(super) struct Shared {
-    attempt: Mutex<Attempt>,
+    /// What it takes to make a session, the key above all: given up once there will be none.
+    attempt: Mutex<Option<Attempt>>,
     reconnect: Reconnect,
     scope: Scope,
     standing: watch::Sender<Standing>,
@@ -57,7 +58,7 @@ impl ChannelManager {
     /// attempts would not mend.
     pub async fn new(options: &ConnectOptions, reconnect: Reconnect) -> Result<Self> {
         let shared = Arc::new(Shared {
-            attempt: Mutex::new(options.attempt().await?),
+            attempt: Mutex::new(Some(options.attempt().await?)),
             reconnect,
             scope: Scope::new(),
             standing: watch::Sender::new(Standing::Down(None)),
@@ -264,9 +265,11 @@ impl Shared {
     }
 
     async fn connect(&self) -> Result<Session> {
-        let attempt = self.attempt.lock().clone();
+        let attempt = self.attempt.lock().clone().ok_or_else(closed)?;
         let session = attempt.run().await?;
-        self.attempt.lock().demand(&session.info().host_key_fingerprint);
+        if let Some(attempt) = &mut *self.attempt.lock() {
+            attempt.demand(&session.info().host_key_fingerprint);
+        }
         Ok(session)
     }
 
@@ -335,6 +338,9 @@ impl Shared {
         let last = matches!(standing, Standing::Closed(_));
         if let Standing::Down(Some(why)) | Standing::Closed(Some(why)) = &standing {
             *self.trouble.lock() = Some(why.clone());
+        }
+        if last {
+            *self.attempt.lock() = None;
         }
         let changed = self.standing.send_if_modified(|now| {
             let open = !matches!(now, Standing::Closed(_));
