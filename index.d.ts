@@ -332,7 +332,7 @@ export interface ConnectionInfo {
  * A byte stream to the other end: a `Duplex` with the members of `net.Socket` that Node programs use.
  *
  * `end()` half-closes: the peer sees `'end'` and may go on sending. `'finish'` and the callback of `end()` come once all bytes and
- * the end are with the operating system. `destroy()` ends both directions at once; the peer,
+ * the end are with the operating system; a process should end only after `'close'`. `destroy()` ends both directions at once; the peer,
  * if it is an alknet, sees `ECONNRESET`, unless it has read the end already. Bytes that arrived before a loss are
  * delivered first.
  *

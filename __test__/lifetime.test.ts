@@ -252,7 +252,8 @@ describe('a process', () => {
     expect(await child.exit).toMatchObject({ code: 7, signal: null, stderr: '' })
   })
 
-  it.each([5, 8 * MiB])(
+  // No more than the peer takes without a word of its own: a process that goes with credits unread has its connection reset.
+  it.each([5, 60_000])(
     'that leaves in the callback of end() has sent all %i bytes and the end',
     async (size) => {
       const server = await startServer()
