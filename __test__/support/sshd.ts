@@ -19,13 +19,22 @@ export interface Sshd {
 }
 
 function childrenOf(pid: number): number[] {
-  const list = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
-  return list === '' ? [] : list.split(' ').map(Number)
+  try {
+    const list = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+    return list === '' ? [] : list.split(' ').map(Number)
+  } catch {
+    return [] // It has gone by itself.
+  }
 }
 
 function kill(pid: number): void {
   for (const child of childrenOf(pid)) kill(child)
-  process.kill(pid, 'SIGKILL')
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    // A process of a session may go by itself while its relatives are killed.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
 }
 
 /** Starts `sshd` on loopback with this file's keys; `lines` are added to its configuration. */
