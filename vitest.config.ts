@@ -12,8 +12,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 10_000,
-    // A test that passes at the second try is wrong. In CI, where others share the machine, it is shown as retried and looked into.
-    retry: process.env.CI ? 1 : 0,
+    // A test is right or wrong; one that passes at the second try is wrong.
+    retry: 0,
     allowOnly: !process.env.CI,
     passWithNoTests: false,
   },
