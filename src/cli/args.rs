@@ -33,7 +33,7 @@ Examples:
   alknet connect me@host                              SOCKS5 on 127.0.0.1:1080
   ssh -o ProxyCommand='alknet connect -W %h:%p me@host' far
 
-Every option has an environment variable: --connect-timeout is ALKNET_CONNECT_TIMEOUT.
+Options have environment variables where their help names one: --connect-timeout is ALKNET_CONNECT_TIMEOUT.
 Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable, 4 log-in refused, 5 host key, 6 listener or forward, 8 configuration,
 124 timed out, 130 interrupted twice.";
 
