@@ -1,0 +1,57 @@
+//! `alknet connect`.
+
+use clap::Args;
+
+use super::Peer;
+use crate::config::{Bind, PortForwardSpec};
+
+#[derive(Args)]
+pub(in crate::cli) struct Connect {
+    #[command(flatten)]
+    pub(in crate::cli) peer: Peer,
+    /// Where a SOCKS5 proxy listens, which is an HTTP CONNECT proxy too
+    #[arg(
+        short = 'D',
+        long,
+        value_name = "[BIND:]PORT",
+        default_value = "127.0.0.1:1080",
+        env = "ALKNET_SOCKS5"
+    )]
+    pub(in crate::cli) socks5: Bind,
+    /// Let no proxy listen
+    #[arg(long, env = "ALKNET_NO_SOCKS5")]
+    pub(in crate::cli) no_socks5: bool,
+    /// A port or socket here that leads to a target as the server sees it; repeatable
+    #[arg(
+        short = 'L',
+        long,
+        value_name = "[BIND:]PORT:HOST:PORT",
+        env = "ALKNET_FORWARD",
+        value_delimiter = ' '
+    )]
+    pub(in crate::cli) forward: Vec<PortForwardSpec>,
+    /// A port or socket at the server's end that leads to a target as this machine sees it; repeatable
+    #[arg(
+        short = 'R',
+        long,
+        value_name = "[BIND:]PORT:HOST:PORT",
+        env = "ALKNET_REMOTE_FORWARD",
+        value_delimiter = ' '
+    )]
+    pub(in crate::cli) remote_forward: Vec<PortForwardSpec>,
+    /// End with exit code 6 when the server does not listen for a remote forward, instead of asking on
+    #[arg(long, env = "ALKNET_EXIT_ON_FORWARD_FAILURE")]
+    pub(in crate::cli) exit_on_forward_failure: bool,
+    /// Connect stdin and stdout to a target instead, as a ProxyCommand does
+    #[arg(short = 'W', long, value_name = "HOST:PORT")]
+    pub(in crate::cli) stdio: Option<String>,
+    /// Accepted, as commands are never run
+    #[arg(short = 'N', hide = true)]
+    pub(in crate::cli) _no_command: bool,
+    /// Fail at once when the first attempt does, instead of trying on
+    #[arg(long, env = "ALKNET_ONCE")]
+    pub(in crate::cli) once: bool,
+    /// Write a line to this open file descriptor when everything listens
+    #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
+    pub(in crate::cli) ready_fd: Option<i32>,
+}

@@ -1,0 +1,60 @@
+//! Commands and options: names, defaults, help. Long flags are their own; OpenSSH's short ones mean what they mean there.
+
+mod connect;
+mod keys;
+mod output;
+mod peer;
+mod serve;
+
+use clap::{Parser, Subcommand};
+
+pub(super) use connect::Connect;
+pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, Keygen};
+pub(super) use output::{LogFormat, Output};
+pub(super) use peer::Peer;
+pub(super) use serve::Serve;
+
+/// Programs and people, an authenticated byte stream to anywhere they may go.
+#[derive(Parser)]
+#[command(
+    name = "alknet",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = EXAMPLES
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) output: Output,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  alknet keygen host_key                              a key, and its .pub
+  alknet serve --key host_key --authorized-keys ~/.ssh/authorized_keys
+  alknet connect me@host -L 8080:db.internal:80       a local port that leads to a far one
+  alknet connect me@host                              SOCKS5 on 127.0.0.1:1080
+  ssh -o ProxyCommand='alknet connect -W %h:%p me@host' far
+
+Options have environment variables where their help names one: --connect-timeout is ALKNET_CONNECT_TIMEOUT.
+Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable, 4 log-in refused, 5 host key, 6 listener or forward, 8 configuration,
+124 timed out, 130 interrupted twice.";
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Connect to a server: SOCKS5 and forwards on one session, which comes back by itself
+    Connect(Connect),
+    /// Be a server, for alknet and every other SSH client that forwards
+    Serve(Serve),
+    /// Make an Ed25519 key: PATH, readable by its owner alone, and PATH.pub
+    Keygen(Keygen),
+    /// Print the fingerprint of a key file, or of the key a server shows
+    Fingerprint(Fingerprint),
+    /// Try a connection step by step; says which step fails, and what helps
+    Doctor(Doctor),
+    /// Print a completion script for a shell, or the manual page
+    Completion(Completion),
+}

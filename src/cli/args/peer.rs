@@ -1,0 +1,72 @@
+//! Whom to reach, and as whom.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::auth::Trust;
+
+/// Whom to reach, and as whom.
+#[derive(Args)]
+pub(in crate::cli) struct Peer {
+    /// The server, or a connection string (alknet://…)
+    #[arg(value_name = "[USER@]HOST[:PORT]")]
+    pub(in crate::cli) place: Option<String>,
+    /// The server, as an option
+    #[arg(long, value_name = "HOST[:PORT]", env = "ALKNET_SERVER", conflicts_with = "place")]
+    pub(in crate::cli) server: Option<String>,
+    /// Its port, where the server has none [default: 22]
+    #[arg(short, long, env = "ALKNET_PORT")]
+    pub(in crate::cli) port: Option<u16>,
+    /// Who logs in [default: $USER]
+    #[arg(short = 'l', long, env = "ALKNET_USER")]
+    pub(in crate::cli) user: Option<String>,
+    /// The private key that logs in, in OpenSSH format
+    #[arg(short, long, value_name = "PATH", env = "ALKNET_IDENTITY")]
+    pub(in crate::cli) identity: Option<PathBuf>,
+    /// A file with the key's passphrase [default: asked for on the terminal]
+    #[arg(long, value_name = "PATH", env = "ALKNET_PASSPHRASE_FILE")]
+    pub(in crate::cli) passphrase_file: Option<PathBuf>,
+    /// Take key files whatever their owner and mode, as containers need it
+    #[arg(long, env = "ALKNET_INSECURE_PERMISSIONS")]
+    pub(in crate::cli) insecure_permissions: bool,
+    /// A host key to accept: SHA256:… or a public key; repeatable
+    #[arg(long = "host-key", value_name = "KEY", env = "ALKNET_HOST_KEY")]
+    pub(in crate::cli) host_keys: Vec<String>,
+    /// A known_hosts file to look the server up in; repeatable [default: those of ssh]
+    #[arg(long, value_name = "PATH", env = "ALKNET_KNOWN_HOSTS")]
+    pub(in crate::cli) known_hosts: Vec<PathBuf>,
+    /// What becomes of a server that no known_hosts file names: refuse it, or accept and write it down once
+    #[arg(long, value_name = "HOW", default_value = "strict", env = "ALKNET_TRUST")]
+    pub(in crate::cli) trust: Trust,
+    /// An option of ssh_config(5), as Name=value: those that have a meaning here
+    #[arg(short = 'o', value_name = "NAME=VALUE")]
+    pub(in crate::cli) options: Vec<String>,
+    /// Limit for each attempt to connect, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, env = "ALKNET_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) connect_timeout: u32,
+    /// Silence in seconds after which the peer is asked; three unanswered questions end a session; 0 never asks
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, env = "ALKNET_KEEPALIVE")]
+    pub(in crate::cli) keepalive: u32,
+}
+
+impl Peer {
+    /// Nothing but a place, and otherwise the defaults.
+    pub(in crate::cli) fn only(place: &str) -> Self {
+        Self {
+            place: Some(place.to_owned()),
+            server: None,
+            port: None,
+            user: None,
+            identity: None,
+            passphrase_file: None,
+            insecure_permissions: false,
+            host_keys: Vec::new(),
+            known_hosts: Vec::new(),
+            trust: Trust::Strict,
+            options: Vec::new(),
+            connect_timeout: 20,
+            keepalive: 15,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `alknet serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Args)]
+pub(in crate::cli) struct Serve {
+    /// The host's private key, in OpenSSH format
+    #[arg(long, value_name = "PATH", env = "ALKNET_KEY")]
+    pub(in crate::cli) key: PathBuf,
+    /// A file with the host key's passphrase [default: asked for on the terminal]
+    #[arg(long, value_name = "PATH", env = "ALKNET_PASSPHRASE_FILE")]
+    pub(in crate::cli) passphrase_file: Option<PathBuf>,
+    /// Take key files whatever their owner and mode, as containers need it
+    #[arg(long, env = "ALKNET_INSECURE_PERMISSIONS")]
+    pub(in crate::cli) insecure_permissions: bool,
+    /// Who may log in: an authorized_keys file
+    #[arg(long, value_name = "PATH", env = "ALKNET_AUTHORIZED_KEYS")]
+    pub(in crate::cli) authorized_keys: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:22", env = "ALKNET_LISTEN")]
+    pub(in crate::cli) listen: String,
+    /// Let nobody through: clients log in and reach nothing
+    #[arg(long, env = "ALKNET_NO_FORWARDING", help_heading = "What clients may do")]
+    pub(in crate::cli) no_forwarding: bool,
+    /// Let clients listen here (ssh -R): on loopback, ports from 1024
+    #[arg(
+        long,
+        env = "ALKNET_ALLOW_REMOTE_FORWARD",
+        conflicts_with = "no_forwarding",
+        help_heading = "What clients may do"
+    )]
+    pub(in crate::cli) allow_remote_forward: bool,
+    /// Let those listeners be on any address
+    #[arg(
+        long,
+        env = "ALKNET_GATEWAY_PORTS",
+        requires = "allow_remote_forward",
+        help_heading = "What clients may do"
+    )]
+    pub(in crate::cli) gateway_ports: bool,
+    /// Let clients reach Unix sockets, with the rights of this process
+    #[arg(
+        long,
+        env = "ALKNET_ALLOW_SOCKETS",
+        conflicts_with = "no_forwarding",
+        help_heading = "What clients may do"
+    )]
+    pub(in crate::cli) allow_sockets: bool,
+    /// Let clients reach link-local addresses too, and the metadata services of clouds
+    #[arg(
+        long,
+        env = "ALKNET_ALLOW_LINK_LOCAL",
+        conflicts_with = "no_forwarding",
+        help_heading = "What clients may do"
+    )]
+    pub(in crate::cli) allow_link_local: bool,
+    /// Let clients reach public addresses only: neither this machine nor its own networks
+    #[arg(
+        long,
+        env = "ALKNET_PUBLIC_ONLY",
+        conflicts_with = "no_forwarding",
+        help_heading = "What clients may do"
+    )]
+    pub(in crate::cli) public_only: bool,
+    /// Log-in attempts per connection
+    #[arg(long, value_name = "N", default_value_t = 6, env = "ALKNET_MAX_AUTH_ATTEMPTS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) max_auth_attempts: u32,
+    /// Write a line to this open file descriptor when it listens
+    #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
+    pub(in crate::cli) ready_fd: Option<i32>,
+}
