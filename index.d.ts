@@ -259,6 +259,7 @@ export interface AlknetSessionMetrics {
 /**
  * A supervised SSH session. When it is lost, its streams fail with `ERR_ALKNET_SESSION_CLOSED`, and another session takes its
  * place; `open()` waits for it. It ends by `close()`, or by what no further attempt would mend, such as another host key.
+ * After 512 streams, new ones go to a fresh SSH session beside it, so that memory does not grow with what was opened.
  * It keeps the process alive, like a socket, until `close()` or `unref()`.
  */
 export interface AlknetSession extends EventEmitter<AlknetSessionEvents>, AsyncDisposable {

@@ -146,6 +146,31 @@ describe('a supervised session', () => {
     await session.close()
     expect(await closed).toEqual([])
   })
+
+  it('takes a fresh session after hundreds of streams, while older streams go on', async () => {
+    const { server, session } = await through()
+    const sessions = new Set<string>()
+    server.onConnection((stream, info) => {
+      sessions.add(info.sessionId)
+      stream.on('error', () => {}).pipe(stream)
+    })
+    const first = discard(await session.open())
+    const shorts = async (count: number) => {
+      for (let turn = 0; turn < count; turn++) {
+        const stream = discard(await session.open())
+        const closed = closing(sink(stream))
+        stream.end()
+        await closed
+      }
+    }
+    await Promise.all(Array.from({ length: 16 }, () => shorts(70)))
+    while (sessions.size < 3) await shorts(16)
+    expect(session.metrics()).toMatchObject({ up: true, sessions: 1, openStreams: 1 })
+    const answer = once(first, 'data')
+    first.write('still there')
+    expect(String((await answer)[0])).toBe('still there')
+    expect(session.metrics().bytesSent).toBe(11)
+  })
 })
 
 describe('openSession()', () => {

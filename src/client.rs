@@ -1,11 +1,13 @@
 //! Composition, client side: options → key, dial, handshake, channel.
 
 mod forward;
+mod lanes;
 mod manager;
 mod remote;
 mod route;
 mod socks;
 mod standing;
+mod supervise;
 
 use std::future::Future;
 use std::time::Duration;

@@ -11,15 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lanes::Lanes;
 use super::{Attempt, ConnectOptions, Metrics, Reconnect, Standing};
 use crate::backoff::Backoff;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
 use crate::ssh::{Events, Observer, Session, Stream, Traffic};
 use crate::target::Target;
-
-/// A session that was up for so long was a success: after it, attempts begin anew, at once.
-const SUCCESS: Duration = Duration::from_secs(5);
 
 /// How long `close` waits for the supervisor, beyond what the session's own close takes.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -35,17 +33,18 @@ pub struct ChannelManager {
 
 pub(super) struct Shared {
     /// What it takes to make a session, the key above all: given up once there will be none.
-    attempt: Mutex<Option<Attempt>>,
-    reconnect: Reconnect,
+    pub(super) attempt: Mutex<Option<Attempt>>,
+    pub(super) reconnect: Reconnect,
+    pub(super) lanes: Lanes,
     scope: Scope,
     standing: watch::Sender<Standing>,
     observer: Mutex<Option<Arc<dyn Observer>>>,
     /// Why there was no session when there last was none.
     trouble: Mutex<Option<Error>>,
     /// Traffic of the sessions before the present one.
-    past: Mutex<Traffic>,
-    sessions: AtomicU64,
-    failed_attempts: AtomicU64,
+    pub(super) past: Mutex<Traffic>,
+    pub(super) sessions: AtomicU64,
+    pub(super) failed_attempts: AtomicU64,
     opened: AtomicU64,
     refused: AtomicU64,
 }
@@ -60,6 +59,7 @@ impl ChannelManager {
         let shared = Arc::new(Shared {
             attempt: Mutex::new(Some(options.attempt().await?)),
             reconnect,
+            lanes: Lanes::default(),
             scope: Scope::new(),
             standing: watch::Sender::new(Standing::Down(None)),
             observer: Mutex::default(),
@@ -144,16 +144,16 @@ impl ChannelManager {
         let shared = &self.shared;
         let session = self.session();
         let now = session.as_ref().map(|session| session.traffic()).unwrap_or_default();
-        let past = *shared.past.lock();
+        let (lanes, past) = (shared.lanes.traffic(), *shared.past.lock());
         Metrics {
             up: session.is_some(),
             sessions: shared.sessions.load(Ordering::Relaxed),
             failed_attempts: shared.failed_attempts.load(Ordering::Relaxed),
-            open_streams: now.open_streams,
+            open_streams: now.open_streams + lanes.open_streams,
             opened: shared.opened.load(Ordering::Relaxed),
             refused: shared.refused.load(Ordering::Relaxed),
-            bytes_received: past.received + now.received,
-            bytes_sent: past.sent + now.sent,
+            bytes_received: past.received + lanes.received + now.received,
+            bytes_sent: past.sent + lanes.sent + now.sent,
         }
     }
 
@@ -161,9 +161,12 @@ impl ChannelManager {
     pub async fn close(&self) {
         let session = self.session();
         self.shared.scope.cancel();
-        if let Some(session) = session {
-            session.close().await;
-        }
+        let main = async {
+            if let Some(session) = session {
+                session.close().await;
+            }
+        };
+        tokio::join!(main, self.shared.lanes.close());
         self.shared.scope.join(CLOSE_LIMIT).await;
         self.shared.stand(Standing::Closed(None));
     }
@@ -174,6 +177,7 @@ impl ChannelManager {
         scope.spawn_to_end(async move {
             let session = self.session();
             self.shared.scope.cancel();
+            self.shared.lanes.close_soon();
             if let Some(session) = session {
                 session.close().await;
             }
@@ -209,6 +213,7 @@ impl std::fmt::Debug for ChannelManager {
 impl Drop for ChannelManager {
     fn drop(&mut self) {
         self.shared.scope.cancel();
+        self.shared.lanes.close_soon();
         if let Standing::Up(session) = &*self.shared.standing.borrow() {
             session.close_soon();
         }
@@ -216,63 +221,6 @@ impl Drop for ChannelManager {
 }
 
 impl Shared {
-    async fn supervise(&self, mut first: Option<Arc<Session>>, mut backoff: Backoff) {
-        loop {
-            let session = match first.take() {
-                Some(session) => session,
-                None => match self.reconnect(&mut backoff).await {
-                    Ok(session) => self.established(session),
-                    Err(error) => return self.stand(Standing::Closed(Some(error))),
-                },
-            };
-            let since = Instant::now();
-            let why = session.closed().await;
-            self.past.lock().add(session.traffic());
-            if !self.reconnect.enabled {
-                return self.stand(Standing::Closed(why));
-            }
-            if since.elapsed() >= SUCCESS {
-                backoff.reset();
-            }
-            self.stand(Standing::Down(why));
-        }
-    }
-
-    fn established(&self, session: Session) -> Arc<Session> {
-        let session = Arc::new(session);
-        self.sessions.fetch_add(1, Ordering::Relaxed);
-        self.stand(Standing::Up(Arc::clone(&session)));
-        session
-    }
-
-    /// Tries until there is a session, or an error that further attempts would not mend.
-    async fn reconnect(&self, backoff: &mut Backoff) -> Result<Session> {
-        loop {
-            tokio::time::sleep(backoff.pause(fastrand::f64())).await;
-            match self.connect().await {
-                Ok(session) => return Ok(session),
-                Err(error) if error.code().is_permanent() => return Err(error),
-                Err(error) => {
-                    tracing::info!(attempt = backoff.attempts(), %error, "no session yet");
-                    self.failed_attempts.fetch_add(1, Ordering::Relaxed);
-                    if error.code() == Code::AuthRejected {
-                        backoff.slow_down();
-                    }
-                    self.stand(Standing::Down(Some(error)));
-                }
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<Session> {
-        let attempt = self.attempt.lock().clone().ok_or_else(closed)?;
-        let session = attempt.run().await?;
-        if let Some(attempt) = &mut *self.attempt.lock() {
-            attempt.demand(&session.info().host_key_fingerprint);
-        }
-        Ok(session)
-    }
-
     pub(super) async fn open(
         &self,
         target: &Target,
@@ -295,6 +243,7 @@ impl Shared {
         loop {
             let session =
                 self.session_by(deadline.min(Instant::now() + self.reconnect.wait)).await?;
+            let session = if self.reconnect.enabled { self.lanes.choose(session) } else { session };
             let left = deadline.saturating_duration_since(Instant::now());
             match session.opener().open(target, origin, left).await {
                 // Lost under the request, before any byte of the stream was sent: the next session can have it.
@@ -334,7 +283,7 @@ impl Shared {
     }
 
     /// Changes the standing and tells. What is closed stays closed.
-    fn stand(&self, standing: Standing) {
+    pub(super) fn stand(&self, standing: Standing) {
         let last = matches!(standing, Standing::Closed(_));
         if let Standing::Down(Some(why)) | Standing::Closed(Some(why)) = &standing {
             *self.trouble.lock() = Some(why.clone());
@@ -356,7 +305,7 @@ impl Shared {
     }
 }
 
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     Error::new(Code::SessionClosed, "the session is closed").at(Phase::Channel)
 }
 
