@@ -5,7 +5,8 @@ import { type AlknetConnectOptions, type AlknetServer, connect, openSession } fr
 import { closing, discard, rejection, sink, startServer } from './support/alknet.js'
 import { MiB, receive, receiveAll, say, send } from './support/bytes.js'
 import { afterwards } from './support/cleanup.js'
-import { clientKey, hostKey, strangerKey } from './support/keys.js'
+import { serveAlknet } from './support/cli.js'
+import { clientKey, hostKey, scratch, strangerKey } from './support/keys.js'
 import { freePort, startEcho } from './support/net.js'
 import { describeWith, peerPath } from './support/peers.js'
 import { type Program, start } from './support/program.js'
@@ -15,9 +16,14 @@ function script(name: string): string {
 }
 
 /** Runs one action of the asyncssh client against `server` and gives what it says about it. */
-async function act(server: AlknetServer, action: string, key?: string): Promise<unknown> {
+async function act(
+  server: Pick<AlknetServer, 'addresses' | 'hostKey'>,
+  action: string,
+  more: { key?: string; args?: string[] } = {},
+): Promise<unknown> {
   const port = server.addresses[0]?.split(':').at(-1) ?? ''
-  const args = [port, key ?? (await clientKey()).path, server.hostKey, action]
+  const key = more.key ?? (await clientKey()).path
+  const args = [port, key, server.hostKey, action, ...(more.args ?? [])]
   return start(peerPath('asyncssh'), [script('client'), ...args]).json()
 }
 
@@ -54,8 +60,25 @@ describeWith('asyncssh', 'a client of asyncssh at our server', () => {
     })
   })
 
+  it('forwards ports and sockets both ways at alknet serve', async () => {
+    const { server, hostKey: key } = await serveAlknet([
+      '--allow-remote-forward',
+      '--allow-sockets',
+    ])
+    const args = ['127.0.0.1', `${(await startEcho()).port}`, scratch()]
+    const served = { addresses: [server], hostKey: key.publicKey }
+    expect(await act(served, 'forwards', { args })).toEqual({
+      local: true,
+      remote: true,
+      socket: true,
+      'far socket': true,
+      many: true,
+      cancelled: true,
+    })
+  })
+
   it('is refused with a key that is not authorised', async () => {
-    const denied = await act(await startServer(), 'echo', (await strangerKey()).path)
+    const denied = await act(await startServer(), 'echo', { key: (await strangerKey()).path })
     expect(denied).toEqual({ denied: expect.any(String) })
   })
 })

@@ -7,32 +7,28 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { connect } from '../index.js'
 import { discard, rejection } from './support/alknet.js'
-import { hear, say, text } from './support/bytes.js'
+import { say, text } from './support/bytes.js'
+import { alknetProgram, plainEnv } from './support/cli.js'
 import { clientKey, hostKey, scratch, strangerKey } from './support/keys.js'
 import { freePort, startEcho } from './support/net.js'
 import { describeWith } from './support/peers.js'
 import { type Program, start } from './support/program.js'
+import { throughSocks } from './support/proxy.js'
 import { startSshd } from './support/sshd.js'
 
-const file = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url))
+const bin = fileURLToPath(new URL('../bin/alknet.js', import.meta.url))
 
 /** The two ways to have the command line: they must be one. */
 const programs = [
-  { name: 'the program', words: [file('native/alknet')] },
-  { name: 'the bin of the package', words: [process.execPath, file('bin/alknet.js')] },
+  { name: 'the program', words: [alknetProgram] },
+  { name: 'the bin of the package', words: [process.execPath, bin] },
 ] as const
-
-/** Nothing of whoever runs the tests may matter, and no fixed port may be taken. */
-const env: NodeJS.ProcessEnv = { ALKNET_NO_SOCKS5: 'true' }
-for (const [name, value] of Object.entries(process.env)) {
-  if (!name.startsWith('ALKNET_')) env[name] = value
-}
 
 for (const { name, words } of programs) {
   const [command, ...first] = words
   const alknet = (...args: string[]) =>
-    spawnSync(command, [...first, ...args], { env, encoding: 'utf8', input: '' })
-  const run = (...args: string[]): Program => start(command, [...first, ...args], { env })
+    spawnSync(command, [...first, ...args], { env: plainEnv, encoding: 'utf8', input: '' })
+  const run = (...args: string[]): Program => start(command, [...first, ...args], { env: plainEnv })
 
   /** A server of ours for the client's key; what it printed first. */
   const serve = async (...args: string[]) => {
@@ -209,16 +205,11 @@ for (const { name, words } of programs) {
       const echo = await startEcho()
       const { place } = await to()
       const args = [...first, 'connect', ...place, '-D', '127.0.0.1:0', '--json']
-      const program = start(command, args, { env: { ...env, ALKNET_NO_SOCKS5: 'false' } })
+      const program = start(command, args, { env: { ...plainEnv, ALKNET_NO_SOCKS5: 'false' } })
       const listening = await program.json<Listening>()
       expect(listening).toMatchObject({ event: 'listening', kind: 'socks5' })
-      const [host, port] = listening.addresses[0]?.split(':') ?? []
-      const socket = discard(tcp(Number(port), host))
-      socket.write(Uint8Array.of(5, 1, 0))
-      expect(Buffer.from(await hear(socket, 2), 'latin1')).toEqual(Buffer.from([5, 0]))
-      const [high, low] = [echo.port >> 8, echo.port & 255]
-      socket.write(Uint8Array.of(5, 1, 0, 1, 127, 0, 0, 1, high, low))
-      expect((await hear(socket, 10)).charCodeAt(1)).toBe(0)
+      const port = Number(listening.addresses[0]?.split(':')[1])
+      const socket = await throughSocks(port, echo.port)
       await say(socket, socket, 'through the proxy')
     })
 
@@ -226,7 +217,7 @@ for (const { name, words } of programs) {
       const echo = await startEcho()
       const { place } = await to()
       const program = start(command, [...first, 'connect', ...place, '-W', echo.server], {
-        env,
+        env: plainEnv,
         lines: false,
       })
       program.stdin.end('through the pipe')
@@ -264,7 +255,7 @@ for (const { name, words } of programs) {
           ...settings.flatMap((setting) => ['-o', setting]),
           ...[`${inner.user}@127.0.0.1`, 'echo', 'arrived'],
         ],
-        { encoding: 'utf8', env },
+        { encoding: 'utf8', env: plainEnv },
       )
       expect({ stdout, status }).toEqual({ stdout: 'arrived\n', status: 0 })
     })

@@ -4,7 +4,6 @@ import { type AddressInfo, connect as tcpConnect } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import {
-  type AlknetForward,
   type AlknetForwardPolicy,
   type AlknetServer,
   type AlknetSession,
@@ -17,6 +16,7 @@ import { clientKey, hostKey, scratch } from './support/keys.js'
 import { freePort, startEcho, startTcp } from './support/net.js'
 import { describeWith, peerPath } from './support/peers.js'
 import { start, startNode } from './support/program.js'
+import { throughSocks } from './support/proxy.js'
 import { startSshd } from './support/sshd.js'
 
 const loopback = '127.0.0.1:0'
@@ -60,18 +60,6 @@ async function echoes(port: number | undefined, word = 'there and back'): Promis
   expect(await text(socket)).toBe('')
 }
 
-/** A connection to `target` through a SOCKS5 proxy. */
-async function throughProxy(proxy: AlknetForward, target: number) {
-  const socket = dial(proxy.port)
-  const name = Buffer.from('localhost')
-  const port = Buffer.from([target >> 8, target & 255])
-  socket.write(Buffer.from([5, 1, 0]))
-  expect(await hear(socket, 2)).toBe('\x05\x00')
-  socket.write(Buffer.concat([Buffer.from([5, 1, 0, 3, name.length]), name, port]))
-  expect((await hear(socket, 10)).slice(0, 2)).toBe('\x05\x00')
-  return socket
-}
-
 const peers: [string, () => Promise<{ session: AlknetSession }>][] = [
   ['our server', alknet],
   ['OpenSSH’s server', openssh],
@@ -108,7 +96,7 @@ for (const [name, peer] of peers) {
       const echo = await startEcho()
       const proxy = await session.socks5({ listen: loopback })
       expect(proxy.kind).toBe('socks5')
-      const socket = await throughProxy(proxy, echo.port)
+      const socket = await throughSocks(proxy.port ?? 0, echo.port)
       await say(socket, socket, 'there')
     })
 
@@ -182,7 +170,7 @@ describe('a forward', () => {
     await startServer({ listen: server.addresses[0] ?? '', forwarding: everything })
     await up
     await echoes(local.port)
-    const socket = await throughProxy(proxy, echo.port)
+    const socket = await throughSocks(proxy.port ?? 0, echo.port)
     await say(socket, socket, 'again')
     expect(remote.port).toBe(port)
     while (!(await answers(port))); // its listener comes a moment after its session

@@ -233,6 +233,17 @@ const inside = (then: (ssh: RawSsh, channel: number) => unknown) => async (ssh: 
   await then(ssh, await ssh.openChannel())
 }
 
+it('closes a session’s only channel at once when both have ended, as ssh -W needs it', async () => {
+  const ssh = await raw().logIn(key)
+  const channels = [await ssh.openChannel(0), await ssh.openChannel(1)]
+  // The other one first: of later channels the client has a while to be the one that closes.
+  for (const number of [1, 0]) {
+    ssh.send(message(MSG.CHANNEL_EOF, u32(channels[number] as number)))
+    expect((await ssh.expect(MSG.CHANNEL_EOF))?.readUInt32BE(1)).toBe(number)
+  }
+  expect((await ssh.expect(MSG.CHANNEL_CLOSE))?.readUInt32BE(1)).toBe(0)
+})
+
 describe('a session ends at once that sends', () => {
   endsAtOnce([
     ['a packet that does not open', inside((ssh) => ssh.write(message(u32(32), randomBytes(48))))],

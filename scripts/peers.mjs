@@ -7,8 +7,11 @@ import { cacheDir, ci, env, Failure, findProgram, output, run, say } from './sup
 const packages = {
   curl: 'curl',
   openssl: 'openssl',
+  proxychains4: 'proxychains4',
   python3: 'python3',
+  'redis-cli': 'redis-tools',
   'redis-server': 'redis-server',
+  socat: 'socat',
   ssh: 'openssh-client',
   'ssh-keygen': 'openssh-client',
   sshd: 'openssh-server',

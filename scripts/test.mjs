@@ -27,7 +27,10 @@ import {
 } from './support.mjs'
 
 const apart = ['--package', '--runtimes']
-const peers = ['curl', 'openssl', 'ssh', 'ssh-keygen', 'sshd']
+const peers = [
+  ...['curl', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
+  ...['ssh', 'ssh-keygen', 'sshd'],
+]
 
 async function main(args) {
   const known = ['--rust', '--js', ...apart].includes(args[0])

@@ -7,6 +7,8 @@ import {
   connect as tcpConnect,
 } from 'node:net'
 import { afterwards } from './cleanup.js'
+import { type LinkOptions, startLink } from './link.mjs'
+import { startNode } from './program.js'
 
 /** A plain TCP server on loopback, closed with its sockets when the test is over. */
 export interface TcpServer {
@@ -62,38 +64,21 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-/** A TCP relay in front of `server` that can fall silent or break. */
-export interface FaultyLink {
-  server: string
-  /** The next socket that comes in from the near side. */
-  next(): Promise<Socket>
-  /** From now on bytes go nowhere, and nobody is told. */
-  freeze(): void
-  /** Resets every connection. */
-  cut(): void
+/** A port to which a connect neither succeeds nor fails, as behind a firewall that drops. */
+export async function startBlackHole(): Promise<number> {
+  const program = startNode('deaf')
+  const port = Number(await program.line())
+  for (const _ of [1, 2]) {
+    const socket = tcpConnect(port, '127.0.0.1')
+    afterwards(() => socket.destroy())
+    await once(socket, 'connect')
+  }
+  return port
 }
 
-export async function startFaultyLink(server: string): Promise<FaultyLink> {
-  const [host, port] = [
-    server.slice(0, server.lastIndexOf(':')),
-    server.slice(server.lastIndexOf(':') + 1),
-  ]
-  const legs: [Socket, Socket][] = []
-  const relay = await startTcp((inner) => {
-    const outer = tcpConnect(Number(port), host).on('error', () => {})
-    // Both: whoever closes through half a link waits for the other half.
-    afterwards(() => [inner, outer].map((socket) => socket.destroy()))
-    inner.pipe(outer).pipe(inner)
-    legs.push([inner, outer])
-  })
-  const freeze = () => {
-    for (const [inner, outer] of legs) {
-      inner.unpipe(outer).resume()
-      outer.unpipe(inner).resume()
-    }
-  }
-  const cut = () => {
-    for (const leg of legs) for (const socket of leg) socket.resetAndDestroy()
-  }
-  return { server: relay.server, next: relay.next, freeze, cut }
+/** A link in front of `server` that can fall silent or break, closed when the test is over. */
+export async function startFaultyLink(server: string, options?: LinkOptions) {
+  const link = await startLink(server, options)
+  afterwards(() => link.close())
+  return link
 }

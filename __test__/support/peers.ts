@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { describe } from 'vitest'
 
 /** Programs of others that suites talk to. */
-export type Peer = 'ssh' | 'sshd' | 'curl' | 'openssl' | 'asyncssh' | 'ssh-audit'
+export type Peer =
+  | ('ssh' | 'sshd' | 'curl' | 'openssl' | 'asyncssh' | 'ssh-audit')
+  | ('socat' | 'proxychains4' | 'redis-server' | 'redis-cli')
 
 /** Python of a virtual environment with asyncssh: `ALKNET_PYTHON`, or the one in the cache directory. */
 function python(): string {

@@ -7,7 +7,7 @@ import { type Program, start } from './program.js'
 
 /** Starts OpenSSH's client against `server`, with its host key known and nothing read from the user's files. */
 export async function startSsh(
-  server: AlknetServer,
+  server: Pick<AlknetServer, 'addresses' | 'hostKey'>,
   args: readonly string[],
   more?: { command?: readonly string[]; identity?: string },
 ): Promise<Program> {

@@ -44,11 +44,14 @@ impl Channel {
         writer: Writer,
     ) -> Arc<Self> {
         let limit = if core.peer_is_alknet() { FIRST_CREDIT } else { u64::MAX };
+        // `ssh -W` never closes first, and has one channel: its user must not wait, and one queue in russh is no loss.
+        let awaited_close = core.is_first() && matches!(writer, Writer::Server(_));
         let state = State {
             incoming: Some(incoming),
             writer: Some(Arc::new(writer)),
             granted: FIRST_CREDIT,
             limit,
+            awaited_close,
             ..State::default()
         };
         let channel = Arc::new(Self {

@@ -37,6 +37,8 @@ pub(crate) struct Core {
     peer_is_alknet: OnceLock<bool>,
     channels: Mutex<HashMap<ChannelId, Weak<Channel>>>,
     open: AtomicUsize,
+    /// There has been a channel.
+    used: AtomicBool,
     /// What the channels hold of bounds beyond the session.
     permits: Mutex<HashMap<ChannelId, OwnedSemaphorePermit>>,
     /// Bytes received and not read, over all channels.
@@ -61,6 +63,7 @@ impl Core {
             peer_is_alknet: OnceLock::new(),
             channels: Mutex::default(),
             open: AtomicUsize::new(0),
+            used: AtomicBool::new(false),
             permits: Mutex::default(),
             held: AtomicIsize::new(0),
             received: AtomicU64::new(0),
@@ -128,6 +131,11 @@ impl Core {
         }
         self.permits.lock().remove(&id);
         self.consumed.notify_waiters();
+    }
+
+    /// True for the first who asks.
+    pub(super) fn is_first(&self) -> bool {
+        !self.used.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn open_channels(&self) -> usize {

@@ -1,6 +1,7 @@
 """An asyncssh client for the suites: does what its last argument names and prints one line of JSON.
 
-Arguments: port, private key, host public key, action.
+Arguments: port, private key, host public key, action; for 'forwards' the host and port of a TCP echo server and a folder for
+sockets.
 """
 
 import asyncio
@@ -55,10 +56,55 @@ async def rekey(connection):
     return await echo(connection)
 
 
-actions = {'echo': echo, 'refusals': refusals, 'rekey': rekey}
+async def answers(opening):
+    """Whether 1 MiB comes back, then the end, on the connection that is opening."""
+    reader, writer = await opening
+    data = hashlib.sha256(b'forwarded').digest() * 32768
+
+    async def send():
+        writer.write(data)
+        await writer.drain()
+        writer.write_eof()
+
+    _, got = await asyncio.gather(send(), reader.read())
+    writer.close()
+    return got == data
 
 
-async def main(port, key, host_key, action):
+async def forwards(connection):
+    """Every kind of forward, to one echo server."""
+    host, port, folder = sys.argv[5], int(sys.argv[6]), sys.argv[7]
+    local = await connection.forward_local_port('127.0.0.1', 0, host, port)
+    remote = await connection.forward_remote_port('127.0.0.1', 0, host, port)
+    near = await connection.forward_local_path_to_port(folder + '/near', host, port)
+    far = await connection.forward_remote_path_to_port(folder + '/far', host, port)
+    to_far = await connection.forward_local_port_to_path('127.0.0.1', 0, folder + '/far')
+
+    def to(listener):
+        return asyncio.open_connection('127.0.0.1', listener.get_port())
+
+    result = {
+        'local': await answers(to(local)),
+        'remote': await answers(to(remote)),
+        'socket': await answers(asyncio.open_unix_connection(folder + '/near')),
+        'far socket': await answers(to(to_far)),
+        'many': all(await asyncio.gather(*(answers(to(each)) for each in [local, remote] * 5))),
+    }
+    port_was = remote.get_port()
+    for listener in (remote, far, near, local, to_far):
+        listener.close()
+        await listener.wait_closed()
+    try:
+        await asyncio.open_connection('127.0.0.1', port_was)
+        return result | {'cancelled': False}
+    except ConnectionRefusedError:
+        return result | {'cancelled': True}
+
+
+actions = {'echo': echo, 'forwards': forwards, 'refusals': refusals, 'rekey': rekey}
+
+
+async def main(port, key, host_key, action, *_):
     limits = {'rekey_bytes': 1_000_000} if action == 'rekey' else {}
     known_hosts = ([asyncssh.import_public_key(host_key)], [], [])
     try:

@@ -1,0 +1,66 @@
+import { fileURLToPath } from 'node:url'
+import { clientKey, hostKey, type KeyPair } from './keys.js'
+import { type Program, start } from './program.js'
+
+/** The command line as a program of its own. */
+export const alknetProgram = fileURLToPath(new URL('../../native/alknet', import.meta.url))
+
+/** Nothing of whoever runs the tests may matter, and no fixed port may be taken. */
+export const plainEnv: NodeJS.ProcessEnv = {}
+for (const [name, value] of Object.entries(process.env)) {
+  plainEnv[name] = name.startsWith('ALKNET_') ? undefined : value
+}
+plainEnv.ALKNET_NO_SOCKS5 = 'true'
+
+/** A server that runs: ours or another. */
+export interface Served {
+  program: Program
+  /** `host:port`. */
+  server: string
+  port: number
+  hostKey: KeyPair
+  user: string
+}
+
+/** Starts `alknet serve` for the client's key, on a free port unless told otherwise. */
+export async function serveAlknet(
+  args: readonly string[] = [],
+  more?: { listen?: string; hostKey?: KeyPair },
+): Promise<Served> {
+  const key = more?.hostKey ?? (await hostKey())
+  const keys = ['--key', key.path, '--authorized-keys', (await clientKey()).publicPath]
+  const listen = ['--listen', more?.listen ?? '127.0.0.1:0', '--json']
+  const program = start(alknetProgram, ['serve', ...keys, ...listen, ...args], { env: plainEnv })
+  const { addresses } = await program.json<{ addresses: [string] }>()
+  const [server] = addresses
+  return { program, server, port: Number(server.split(':')[1]), hostKey: key, user: 'visitor' }
+}
+
+/** What `alknet connect` says of each forward, in the order of its options. */
+export interface Told {
+  event: string
+  kind?: string
+  addresses?: string[]
+  port?: number | null
+  code?: string
+}
+
+/** Starts `alknet connect` at `served` and resolves once it is ready. */
+export async function connectAlknet(
+  served: Pick<Served, 'server' | 'hostKey' | 'user'>,
+  args: readonly string[],
+): Promise<{ program: Program; told: Told[]; ports: number[] }> {
+  const who = ['-l', served.user, '-i', (await clientKey()).path]
+  const known = ['--host-key', served.hostKey.fingerprint]
+  const env = { ...plainEnv, ALKNET_NO_SOCKS5: String(!args.includes('-D')) }
+  const words = ['connect', served.server, ...who, ...known, '--json', ...args]
+  const program = start(alknetProgram, words, { env })
+  const told: Told[] = []
+  for (;;) {
+    const next = await program.json<Told>()
+    if (next.event === 'ready') break
+    told.push(next)
+  }
+  const ports = told.map(({ port, addresses }) => port ?? Number(addresses?.[0]?.split(':').at(-1)))
+  return { program, told, ports }
+}
