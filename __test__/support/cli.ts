@@ -22,18 +22,23 @@ export interface Served {
   user: string
 }
 
-/** Starts `alknet serve` for the client's key, on a free port unless told otherwise. */
+/** Starts `alknet serve` for the client's key, on a free port unless told otherwise; `under` is a command that runs it. */
 export async function serveAlknet(
   args: readonly string[] = [],
-  more?: { listen?: string; hostKey?: KeyPair },
+  more?: { listen?: string; hostKey?: KeyPair; under?: readonly string[] },
 ): Promise<Served> {
   const key = more?.hostKey ?? (await hostKey())
   const keys = ['--key', key.path, '--authorized-keys', (await clientKey()).publicPath]
   const listen = ['--listen', more?.listen ?? '127.0.0.1:0', '--json']
-  const program = start(alknetProgram, ['serve', ...keys, ...listen, ...args], { env: plainEnv })
+  const program = run(more?.under, ['serve', ...keys, ...listen, ...args], plainEnv)
   const { addresses } = await program.json<{ addresses: [string] }>()
   const [server] = addresses
   return { program, server, port: Number(server.split(':')[1]), hostKey: key, user: 'visitor' }
+}
+
+function run(under: readonly string[] = [], words: string[], env: NodeJS.ProcessEnv): Program {
+  const [command = alknetProgram, ...rest] = [...under, alknetProgram, ...words]
+  return start(command, rest, { env })
 }
 
 /** What `alknet connect` says of each forward, in the order of its options. */
@@ -45,16 +50,17 @@ export interface Told {
   code?: string
 }
 
-/** Starts `alknet connect` at `served` and resolves once it is ready. */
+/** Starts `alknet connect` at `served`, `under` a command if wanted, and resolves once it is ready. */
 export async function connectAlknet(
   served: Pick<Served, 'server' | 'hostKey' | 'user'>,
   args: readonly string[],
+  under: readonly string[] = [],
 ): Promise<{ program: Program; told: Told[]; ports: number[] }> {
   const who = ['-l', served.user, '-i', (await clientKey()).path]
   const known = ['--host-key', served.hostKey.fingerprint]
   const env = { ...plainEnv, ALKNET_NO_SOCKS5: String(!args.includes('-D')) }
   const words = ['connect', served.server, ...who, ...known, '--json', ...args]
-  const program = start(alknetProgram, words, { env })
+  const program = run(under, words, env)
   const told: Told[] = []
   for (;;) {
     const next = await program.json<Told>()

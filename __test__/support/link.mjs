@@ -16,6 +16,7 @@ const TIMEOUT_MS = 200
  * @property {number} [bandwidth] Bytes per second each way.
  * @property {number} [buffer] Bytes on their way, each way: more, and the sender has to wait. Default 256 KiB.
  * @property {() => number} [random] From 0 to 1; for `loss`.
+ * @property {() => void} [onFull] Called when a sender has to wait.
  */
 
 /**
@@ -64,6 +65,13 @@ export async function startLink(server, options = {}) {
       held.up = false
       held.down = false
       for (const lane of lanes()) lane.move()
+    },
+    /** Resolves when so much waits that a sender has to. @returns {Promise<void>} */
+    async full() {
+      if (lanes().some(({ isFull }) => isFull)) return
+      await new Promise((resolve) => {
+        options.onFull = resolve
+      })
     },
     /** Resets every connection. */
     cut() {
@@ -115,7 +123,9 @@ class Lane {
   #last = 0
   /** @type {NodeJS.Timeout | undefined} */
   #timer
-  #full = false
+  #blocked = false
+  /** So much waits that the sender has to. */
+  isFull = false
 
   /**
    * @param {import('node:net').Socket} from
@@ -132,7 +142,7 @@ class Lane {
     from.on('end', () => this.#push('end'))
     from.on('error', () => this.#push('reset'))
     to.on('drain', () => {
-      this.#full = false
+      this.#blocked = false
       this.move()
     })
     to.on('close', () => {
@@ -150,7 +160,11 @@ class Lane {
     this.#last = Math.max(this.#last, this.#free + delay + this.#repetitions(size))
     this.#queue.push({ what, at: this.#last })
     this.#queued += size
-    if (this.#queued > buffer) this.from.pause()
+    if (this.#queued > buffer) {
+      this.isFull = true
+      this.from.pause()
+      this.options.onFull?.()
+    }
     this.move()
   }
 
@@ -171,7 +185,7 @@ class Lane {
   move() {
     const { buffer = 256 * 1024 } = this.options
     clearTimeout(this.#timer)
-    while (this.#queue.length > 0 && !this.isHeld() && !this.#full) {
+    while (this.#queue.length > 0 && !this.isHeld() && !this.#blocked) {
       const [{ what, at }] = this.#queue
       const wait = at - performance.now()
       if (wait > 0) {
@@ -183,8 +197,11 @@ class Lane {
       else if (what === 'reset') this.to.resetAndDestroy()
       else {
         this.#queued -= what.length
-        this.#full = !this.to.write(what)
-        if (this.#queued <= buffer / 2) this.from.resume()
+        this.#blocked = !this.to.write(what)
+        if (this.isFull && this.#queued <= buffer / 2) {
+          this.isFull = false
+          this.from.resume()
+        }
       }
     }
   }
