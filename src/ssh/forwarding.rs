@@ -22,8 +22,9 @@ use crate::io::Connected;
 use crate::listen::Request;
 use crate::target::Target;
 
-/// Opens of a session that wait for their target (reference table: channels).
-const MAX_OPENING: usize = 64;
+/// Opens of a session that wait for their target: a quarter of its channels. What is behind a proxy opens hundreds at once, and some
+/// of them wait for the whole dial limit.
+const MAX_OPENING: usize = 256;
 
 /// Listeners of a session (reference table: global requests).
 const MAX_LISTENERS: usize = 16;
