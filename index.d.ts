@@ -45,12 +45,21 @@ export interface AlknetKeyInfo {
   path?: string
 }
 
+/** How the bytes of a session travel: `tcp` is plain TCP, as SSH itself does it, default port 22. */
+export type AlknetTransport = 'tcp'
+
 /** How to reach a server, who it must be, and who logs in. Only `server` and `identity` have no default that works. */
 export interface AlknetConnectOptions {
-  /** `host:port`, `[v6]:port` or `host` (port 22). Default: the environment variable `ALKNET_SERVER`. */
+  /**
+   * `host:port`, `[v6]:port` or `host` (the default port of the transport), also with the transport in front: `'tcp://host'`.
+   * Default: the environment variable `ALKNET_SERVER`.
+   */
   server?: string
-  /** How bytes travel. Default `'tcp'`. */
-  transport?: 'tcp'
+  /**
+   * How bytes travel. Default `'tcp'`. Several are tried in this order, each for its share of `connectTimeout`, until one leads to the
+   * server: whether that lets us in is its answer, which no other way would change. `stream.info.transport` says which it was.
+   */
+  transport?: AlknetTransport | readonly AlknetTransport[]
   /**
    * Private key that logs in, in OpenSSH format (`ssh-keygen -t ed25519`): a path, or the key itself in a Buffer.
    * Default: the environment variable `ALKNET_IDENTITY` (a path). Ed25519, ECDSA, or RSA from 2,048 bits. PEM and PuTTY keys are
@@ -316,7 +325,7 @@ export interface ConnectionInfo {
   /** Port of the other end of the session. */
   remotePort: number | undefined
   /** How the bytes travel. */
-  transport: 'tcp'
+  transport: AlknetTransport
   /** The name the client logged in as. */
   user: string
   /** `SHA256:…` of the client's key. */
@@ -406,10 +415,13 @@ export interface AlknetStream extends Duplex {
 
 /** Where to listen, as whom, and who may log in. Only `authorizedKeys` has no default. */
 export interface AlknetServeOptions {
-  /** Address to listen on. Default `'0.0.0.0:22'`; port 0 takes a free one, see `AlknetServer.addresses`. */
-  listen?: string
+  /**
+   * Addresses to listen on, as in `AlknetConnectOptions.server`. Default `'0.0.0.0'`; port 0 takes a free one, see
+   * `AlknetServer.addresses`. By every transport where there is one address; by one each, in their order, where there are as many.
+   */
+  listen?: string | readonly string[]
   /** How bytes travel. Default `'tcp'`. */
-  transport?: 'tcp'
+  transport?: AlknetTransport | readonly AlknetTransport[]
   /**
    * Host private key, OpenSSH format: path or Buffer. Without it a fresh Ed25519 key is made in memory. Ed25519, ECDSA, or
    * RSA from 3,072 bits; a file must be readable by its owner only.

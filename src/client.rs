@@ -1,5 +1,6 @@
 //! Composition, client side: options → key, dial, handshake, channel.
 
+mod attempt;
 mod forward;
 mod lanes;
 mod manager;
@@ -9,20 +10,23 @@ mod socks;
 mod standing;
 mod supervise;
 
-use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::auth::{HostKeys, KeyInfo, KeySource, Locked, Passphrase, Trust, Use};
-use crate::dial::Direct;
-use crate::error::{Code, Error, Phase, Result};
+use crate::config::{Place, Transport};
+use crate::dial::{Dialer, Direct};
+use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::ssh::{
-    self, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Login, Session, SessionSettings, Stream,
+    DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Login, Session, SessionSettings, Stream,
 };
 use crate::target::{HostPort, Target};
+use crate::transport::way;
+
+use attempt::{Attempt, Path};
 
 pub use forward::{ForwardOptions, LocalForwarder};
 pub use manager::ChannelManager;
@@ -31,14 +35,14 @@ pub use route::Route;
 pub use socks::{SocksForwarder, SocksLogin};
 pub use standing::{Metrics, Reconnect, Standing};
 
-/// The default port of a server address (RFC 4253 §4.1).
-const SSH_PORT: u16 = 22;
-
 /// How to reach a server and who logs in.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// `host:port`, `[v6]:port` or `host` (port 22).
+    /// `host:port`, `[v6]:port` or `host` (the port that belongs to the transport), also as `tcp://host:port`.
     pub server: String,
+    /// How bytes travel. Several are tried in this order, each for its share of the time; a server that refuses the log-in or shows a
+    /// wrong host key is asked by no other. Empty, the default, is TCP.
+    pub transport: Vec<Transport>,
     /// The private key that logs in. The file must be readable by its owner only. RSA: 2,048 bits at least.
     pub identity: Option<KeySource>,
     /// The key's passphrase, if it has one.
@@ -68,6 +72,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             server: String::new(),
+            transport: Vec::new(),
             identity: None,
             passphrase: None,
             insecure_permissions: false,
@@ -84,7 +89,8 @@ impl Default for ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// Takes server and host key from a connection string, `alknet://host:port?host-key=SHA256:…` (docs/wire.md).
+    /// Takes server and host key from a connection string, `alknet://host:port?host-key=SHA256:…` (docs/wire.md), and the transport
+    /// too unless that is set already.
     ///
     /// # Errors
     /// `ERR_ALKNET_CONFIG` when it is not one.
@@ -96,13 +102,18 @@ impl ConnectOptions {
             .ok_or_else(|| bad("must begin with alknet://"))?;
         let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
         let server = server.strip_suffix('/').unwrap_or(server);
-        HostPort::parse(server, Some(SSH_PORT))?;
+        HostPort::parse(server, Some(0))?;
         self.server = server.to_owned();
+        let mut transport = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("host-key", key)) => self.host_keys.push(key.to_owned()),
-                _ => return Err(bad("only host-key=SHA256:… may follow the ?")),
+                Some(("transport", name)) => transport.push(name.parse()?),
+                _ => return Err(bad("only host-key=SHA256:… and transport=… may follow the ?")),
             }
+        }
+        if self.transport.is_empty() {
+            self.transport = transport;
         }
         Ok(self)
     }
@@ -119,58 +130,35 @@ impl ConnectOptions {
             rekey_bytes: self.rekey_bytes,
         }
         .checked()?;
-        let server = HostPort::parse(&self.server, Some(SSH_PORT))?;
-        if server.port == 0 {
-            return Err(Error::config("the server's port must be 1 to 65535"));
-        }
         let identity = self.identity.as_ref().ok_or_else(|| {
             Error::config("no identity was given")
                 .hint("set identity, or the variable ALKNET_IDENTITY")
         })?;
-        let host_keys =
-            HostKeys::new(&self.host_keys, self.known_hosts.as_deref(), self.trust, &server)?;
+        let paths = self.paths()?;
         let (source, passphrase) = (identity.clone(), self.passphrase.clone());
         let insecure_permissions = self.insecure_permissions;
         let load = move || {
             let passphrase = passphrase.as_ref();
             Locked { source: &source, passphrase, insecure_permissions }.load(Use::User)
         };
-        let login = Login {
-            server: server.to_string(),
-            user: self.user.clone(),
-            key: Scope::new().blocking(load).await??,
-            host_keys,
-            settings,
-        };
-        Ok(Attempt { server, login, timeout: self.timeout })
-    }
-}
-
-/// All that it takes to make a session, as often as needed.
-#[derive(Clone)]
-struct Attempt {
-    server: HostPort,
-    login: Login,
-    timeout: Duration,
-}
-
-impl Attempt {
-    /// Makes one attempt: a new transport, a new SSH session. Dropping the future ends it.
-    async fn run(self) -> Result<Session> {
-        let Self { server, mut login, timeout } = self;
-        let scope = Scope::new();
-        let phase = Mutex::new(Phase::Tcp);
-        let attempt = async {
-            login.host_keys.load().await?;
-            let link = Direct.dial(&server).await?;
-            ssh::handshake(link, login, &scope, &phase).await
-        };
-        within(timeout, &server, &phase, attempt).await
+        let login =
+            Login { user: self.user.clone(), key: Scope::new().blocking(load).await??, settings };
+        Ok(Attempt { paths, login, timeout: self.timeout })
     }
 
-    /// Accepts from now on no other host key than this one.
-    fn demand(&mut self, fingerprint: &str) {
-        self.login.host_keys.demand(fingerprint);
+    /// The ways to the server, and what its host key is looked up by on each.
+    fn paths(&self) -> Result<Vec<Path>> {
+        let places = Place::all(std::slice::from_ref(&self.server), &self.transport)?;
+        let leg: Arc<dyn Dialer> = Arc::new(Direct);
+        let path = |place: Place| {
+            if place.at.port == 0 {
+                return Err(Error::config("the server's port must be 1 to 65535"));
+            }
+            let known = self.known_hosts.as_deref();
+            let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &place.at)?;
+            Ok(Path { way: way(&place, &leg)?, name: place.at, host_keys })
+        };
+        places.into_iter().map(path).collect()
     }
 }
 
@@ -202,26 +190,4 @@ pub async fn inspect_key(source: &KeySource, insecure_permissions: bool) -> Resu
     let source = source.clone();
     let look = move || Locked { source: &source, passphrase: None, insecure_permissions }.inspect();
     Scope::new().blocking(look).await?
-}
-
-/// Limits an attempt, and says in which phase the time ran out.
-async fn within<T>(
-    limit: Duration,
-    server: &HostPort,
-    phase: &Mutex<Phase>,
-    attempt: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    match tokio::time::timeout(limit, attempt).await {
-        Ok(done) => done,
-        Err(_) => {
-            let phase = *phase.lock();
-            let (code, what) = match phase {
-                Phase::Kex => (Code::HandshakeTimeout, "did not finish the SSH key exchange"),
-                Phase::Auth => (Code::HandshakeTimeout, "did not finish the log-in"),
-                _ => (Code::System("ETIMEDOUT"), "did not answer"),
-            };
-            let message = format!("{server} {what} within {} ms", limit.as_millis());
-            Err(Error::new(code, message).at(phase).address(&server.host, server.port))
-        }
-    }
 }

@@ -33,7 +33,7 @@ pub use client::{
     RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, inspect_key,
     open_session,
 };
-pub use config::{Bind, PortForwardSpec};
+pub use config::{Bind, PortForwardSpec, Transport};
 pub use error::{Code, Error, Phase, Refusal, Result};
 pub use forward::ForwardMetrics;
 pub use server::{ForwardPolicy, ServeOptions, Server, serve};

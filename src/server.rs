@@ -11,15 +11,15 @@ use tokio::sync::Semaphore;
 use crate::auth::{
     Gate, HostKey, KeyRing, KeySource, Limits, Locked, Offence, Passphrase, wipe_stack,
 };
+use crate::config::{Place, Transport};
 use crate::error::{Error, Result};
-use crate::listen::{Incoming, serve as accept_loop};
+use crate::listen::{Incoming, Listener, serve as accept_loop};
 use crate::scope::Scope;
 use crate::ssh::{
     self, Backlog, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Observer, Policy, ServerConfigs,
     SessionSettings, Stream,
 };
-use crate::target::HostPort;
-use crate::transport::tcp::Tcp;
+use crate::transport::listen;
 
 pub use forward::ForwardPolicy;
 use forward::offer;
@@ -34,8 +34,11 @@ const RECHECK: Duration = Duration::from_secs(3);
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// Address to listen on. Default `0.0.0.0:22`; port 0 takes a free one.
-    pub listen: String,
+    /// Addresses to listen on, `host:port` or `tcp://host:port`; port 0 takes a free one. One address and many transports: each listens
+    /// there. As many of either: one of each. Default `0.0.0.0` at the port of the transport, 22 for TCP.
+    pub listen: Vec<String>,
+    /// How bytes travel. Empty, the default, is TCP.
+    pub transport: Vec<Transport>,
     /// The host key; made afresh when missing. The file must be readable by its owner only. RSA: 3,072 bits at least.
     pub host_key: Option<KeySource>,
     /// The host key's passphrase, if it has one.
@@ -62,7 +65,8 @@ pub struct ServeOptions {
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
-            listen: "0.0.0.0:22".into(),
+            listen: vec!["0.0.0.0".into()],
+            transport: Vec::new(),
             host_key: None,
             host_key_passphrase: None,
             authorized_keys: None,
@@ -80,6 +84,7 @@ impl Default for ServeOptions {
 /// A listening server. Dropping it ends it and every session at once.
 pub struct Server {
     scope: Scope,
+    listening: Vec<(Transport, SocketAddr)>,
     addresses: Vec<SocketAddr>,
     host_key: String,
     host_key_fingerprint: String,
@@ -99,10 +104,11 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     }
     .checked()?;
     options.limits.check()?;
-    let listen = HostPort::parse(&options.listen, Some(22))?;
+    let places = Place::all(&options.listen, &options.transport)?;
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
-    let (listener, address) = Tcp::bind(&listen).await?;
+    let (listeners, listening) = bind_all(&places).await?;
+    let addresses: Vec<_> = listening.iter().map(|(_, address)| *address).collect();
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let policy = Arc::new(Policy {
@@ -114,23 +120,42 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         channels: Arc::new(Semaphore::new(limits.max_channels.min(Semaphore::MAX_PERMITS))),
         backlog: Arc::clone(&backlog),
         control: options.control,
-        forwarding: options.forwarding.as_ref().map(|policy| offer(policy, address, &scope)),
+        forwarding: options.forwarding.as_ref().map(|policy| offer(policy, &addresses, &scope)),
     });
     wipe_stack();
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
     let gate = Gate::new(limits)?;
-    let sessions = scope.clone();
-    scope.spawn(accept_loop(Box::new(listener), scope.clone(), move |incoming| {
-        admit(incoming, Arc::clone(&gate), Arc::clone(&policy), sessions.clone())
-    }));
+    for listener in listeners {
+        let (gate, policy, sessions) = (Arc::clone(&gate), Arc::clone(&policy), scope.clone());
+        scope.spawn(accept_loop(listener, scope.clone(), move |incoming| {
+            admit(incoming, Arc::clone(&gate), Arc::clone(&policy), sessions.clone())
+        }));
+    }
     Ok(Server {
         scope,
-        addresses: vec![address],
+        listening,
+        addresses,
         host_key: key.public,
         host_key_fingerprint: key.fingerprint,
         keys,
         backlog,
     })
+}
+
+/// All of them, or none.
+async fn bind_all(
+    places: &[Place],
+) -> Result<(Vec<Box<dyn Listener>>, Vec<(Transport, SocketAddr)>)> {
+    let (mut listeners, mut listening) = (Vec::new(), Vec::new());
+    for place in places {
+        let bound = listen(place).await?;
+        listeners.extend(bound.listeners);
+        listening.extend(bound.addresses.into_iter().map(|address| (place.transport, address)));
+    }
+    if listeners.is_empty() {
+        return Err(Error::config("there is no address to listen on"));
+    }
+    Ok((listeners, listening))
 }
 
 /// Files and key derivation block, so not here.
@@ -180,6 +205,11 @@ impl Server {
         self.backlog.observe(observer);
     }
 
+    /// The addresses listened on, with real ports, each with what listens there.
+    pub fn listening(&self) -> &[(Transport, SocketAddr)] {
+        &self.listening
+    }
+
     /// The addresses listened on, with real ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -212,9 +242,11 @@ impl Server {
         &self.host_key
     }
 
-    /// Server and host key in one string, for [`crate::ConnectOptions::connection_string`]. A wildcard address is given as loopback.
+    /// Server and host key in one string, for [`crate::ConnectOptions::connection_string`]: the first address that is listened on,
+    /// and its transport unless that is TCP. A wildcard address is given as loopback.
     pub fn connection_string(&self) -> String {
-        let at = self.addresses.first().map(|address| {
+        let first = self.listening.first();
+        let at = first.map(|(_, address)| {
             let ip = match address.ip() {
                 ip if !ip.is_unspecified() => ip,
                 IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
@@ -223,7 +255,12 @@ impl Server {
             SocketAddr::new(ip, address.port())
         });
         let key = self.host_key_fingerprint.replace('+', "-").replace('/', "_");
-        format!("alknet://{}?host-key={key}", at.map(|at| at.to_string()).unwrap_or_default())
+        let transport = first
+            .filter(|(transport, _)| *transport != Transport::Tcp)
+            .map(|(transport, _)| format!("&transport={transport}"))
+            .unwrap_or_default();
+        let at = at.map(|at| at.to_string()).unwrap_or_default();
+        format!("alknet://{at}?host-key={key}{transport}")
     }
 
     /// Stops listening, ends every session and waits until they are gone, 3 s at most. Idempotent.
@@ -247,7 +284,7 @@ impl Drop for Server {
 }
 
 async fn admit(incoming: Incoming, gate: Arc<Gate>, policy: Arc<Policy>, scope: Scope) {
-    let Some(mut place) = gate.enter(incoming.ends.remote) else { return };
+    let Some(mut place) = gate.enter(&incoming.ends) else { return };
     let handshake = tokio::time::timeout(policy.limits.login_timeout, incoming.handshake);
     let Some(transport) = scope.until_cancelled(handshake).await else { return };
     match transport {

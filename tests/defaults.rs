@@ -132,7 +132,7 @@ fn the_other_defaults_are_those_of_the_types_and_of_the_page() {
     assert_eq!(connect.window, ServeOptions::default().window);
     let page = page();
     for (option, interface, code) in [
-        ("listen", None, ServeOptions::default().listen),
+        ("listen", None, ServeOptions::default().listen.join(",")),
         ("user", None, connect.user),
         ("connectTimeout", Some("AlknetConnectOptions"), milliseconds(connect.timeout)),
         ("keepalive.interval", Some("AlknetKeepalive"), milliseconds(keepalive.interval)),

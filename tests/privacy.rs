@@ -93,7 +93,7 @@ async fn no_key_payload_or_destination_is_logged_at_any_level() {
     let (host, known, stranger) = (new_key(), new_key(), new_key());
     let line = known.public_key().to_openssh().expect("a public key as text");
     let options = ServeOptions {
-        listen: "127.0.0.1:0".into(),
+        listen: vec!["127.0.0.1:0".into()],
         host_key: Some(source(&host)),
         authorized_keys: Some(KeySource::memory(line)),
         ..ServeOptions::default()

@@ -107,7 +107,7 @@ async fn neither_logs_nor_debug_output_have_a_secret_in_them() {
     let (host, client, stranger) = (new_key(), new_key(), new_key());
 
     let options = ServeOptions {
-        listen: "127.0.0.1:0".into(),
+        listen: vec!["127.0.0.1:0".into()],
         host_key: Some(locked(&host)),
         host_key_passphrase: Some(Passphrase::new(PASSPHRASE)),
         // A key that is pasted into the wrong file.

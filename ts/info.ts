@@ -1,12 +1,12 @@
 /** What a stream's two ends know of each other, as the public API says it. */
-import type { ConnectionInfo } from '../index.js'
+import type { AlknetTransport, ConnectionInfo } from '../index.js'
 import type { NativeInfo } from '../native/binding.js'
 
 export function connectionInfo(native: NativeInfo): ConnectionInfo {
   return {
     remoteAddress: native.remoteAddress,
     remotePort: native.remotePort,
-    transport: 'tcp',
+    transport: native.transport as AlknetTransport,
     user: native.user,
     keyFingerprint: native.keyFingerprint,
     peer: native.peer,

@@ -8,6 +8,7 @@ import type {
   AlknetForwardPolicy,
   AlknetServeOptions,
   AlknetSessionOptions,
+  AlknetTransport,
   KeySource,
 } from '../index.js'
 import type {
@@ -24,6 +25,7 @@ import { checkPassphrase } from './passphrase.js'
 // The longest time a timer can be set to, in Node and so in every option that is a time.
 const LONGEST = 0x7fff_ffff
 const MOST = 0xffff_ffff
+const TRANSPORTS: readonly AlknetTransport[] = ['tcp']
 
 /** Checks the options of `connect()` and `openSession()`; the environment fills what is left out. */
 export function connectOptions(
@@ -35,10 +37,10 @@ export function connectOptions(
     options.identity === undefined ? process.env.ALKNET_IDENTITY || undefined : options.identity
   const { path, contents } = key('options.identity', identity)
   checkPassphrase('options.passphrase', options.passphrase)
-  checkTransport(options.transport)
   return defined<NativeConnectOptions>({
     connectionString,
     server: server ?? (connectionString ? undefined : process.env.ALKNET_SERVER || undefined),
+    transport: transports(options.transport),
     identityPath: path,
     identity: contents,
     insecurePermissions: boolean('options.insecurePermissions', options.insecurePermissions),
@@ -74,9 +76,9 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
   const hostKey = key('options.hostKey', options.hostKey)
   const authorizedKeys = source('options.authorizedKeys', options.authorizedKeys)
   checkPassphrase('options.hostKeyPassphrase', options.hostKeyPassphrase)
-  checkTransport(options.transport)
   return defined<NativeServeOptions>({
-    listen: text('options.listen', options.listen),
+    listen: texts('options.listen', options.listen),
+    transport: transports(options.transport),
     hostKeyPath: hostKey.path,
     hostKey: hostKey.contents,
     insecurePermissions: boolean('options.insecurePermissions', options.insecurePermissions),
@@ -153,8 +155,24 @@ export function abortSignal(value: AbortSignal | undefined): AbortSignal | undef
   return value
 }
 
-function checkTransport(value: 'tcp' | undefined): void {
-  if (value !== undefined && value !== 'tcp') throw invalidValue('options.transport', "'tcp'")
+function transports(value: AlknetConnectOptions['transport']): string[] | undefined {
+  const names = texts('options.transport', value)
+  if (names?.some((name) => !TRANSPORTS.some((known) => known === name))) {
+    throw invalidValue('options.transport', `one or more of '${TRANSPORTS.join("', '")}'`)
+  }
+  return names
+}
+
+/** One text or more. */
+function texts(name: string, value: string | readonly string[] | undefined): string[] | undefined {
+  if (value === undefined) return undefined
+  const list: readonly string[] = typeof value === 'string' ? [value] : value
+  if (!Array.isArray(list)) throw invalidType(name, 'a string or an array of strings', value)
+  if (list.length === 0) throw invalidValue(name, 'a string or an array that is not empty')
+  return list.map((entry) => {
+    if (entry === undefined) throw invalidType(name, 'made of strings', entry)
+    return text(name, entry) as string
+  })
 }
 
 function window(value: number | undefined): number | undefined {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alknet::{ConnectOptions, Keepalive, KeySource, Passphrase, ServeOptions};
+use alknet::{ConnectOptions, Keepalive, KeySource, Passphrase, ServeOptions, Transport};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -13,6 +13,7 @@ use crate::limits::NativeLimits;
 #[derive(Default)]
 pub struct NativeConnectOptions {
     pub server: Option<String>,
+    pub transport: Option<Vec<String>>,
     pub connection_string: Option<String>,
     pub identity_path: Option<String>,
     pub identity: Option<Uint8Array>,
@@ -40,7 +41,8 @@ pub struct NativeSource {
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeServeOptions {
-    pub listen: Option<String>,
+    pub listen: Option<Vec<String>>,
+    pub transport: Option<Vec<String>>,
     pub host_key_path: Option<String>,
     pub host_key: Option<Uint8Array>,
     pub host_key_passphrase: Option<Uint8Array>,
@@ -63,6 +65,7 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
         let default = Self::default();
         let made = Self {
             server: options.server.unwrap_or_default(),
+            transport: transports(options.transport)?,
             identity: source(options.identity_path, options.identity.as_ref()),
             passphrase: options.passphrase.as_ref().map(passphrase),
             insecure_permissions: options.insecure_permissions.unwrap_or_default(),
@@ -84,11 +87,14 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
     }
 }
 
-impl From<NativeServeOptions> for ServeOptions {
-    fn from(options: NativeServeOptions) -> Self {
+impl TryFrom<NativeServeOptions> for ServeOptions {
+    type Error = alknet::Error;
+
+    fn try_from(options: NativeServeOptions) -> Result<Self, Self::Error> {
         let default = Self::default();
-        Self {
+        Ok(Self {
             listen: options.listen.unwrap_or(default.listen),
+            transport: transports(options.transport)?,
             host_key: source(options.host_key_path, options.host_key.as_ref()),
             host_key_passphrase: options.host_key_passphrase.as_ref().map(passphrase),
             insecure_permissions: options.insecure_permissions.unwrap_or_default(),
@@ -99,8 +105,12 @@ impl From<NativeServeOptions> for ServeOptions {
             limits: options.limits.map_or(default.limits, Into::into),
             forwarding: options.forwarding.map(Into::into),
             control: default.control,
-        }
+        })
     }
+}
+
+fn transports(names: Option<Vec<String>>) -> Result<Vec<Transport>, alknet::Error> {
+    names.unwrap_or_default().iter().map(|name| name.parse()).collect()
 }
 
 fn passphrase(bytes: &Uint8Array) -> Passphrase {

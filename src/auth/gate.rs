@@ -4,7 +4,7 @@
 //! A lock guards the counts, and nothing awaits under it. Time is handed in where it decides.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,9 @@ use super::Limits;
 use super::pattern::Sources;
 use super::penalty::PenaltyBox;
 use super::place::Place;
+use super::source::Source;
 use crate::error::{Error, Result};
+use crate::io::Ends;
 
 /// What rates are counted over.
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,7 +43,7 @@ pub(super) struct State {
     pub(super) sessions: usize,
     /// By the fingerprint of the key.
     pub(super) keys: HashMap<String, usize>,
-    pub(super) sources: HashMap<IpAddr, Visits>,
+    pub(super) sources: HashMap<Source, Visits>,
     pub(super) penalties: Option<PenaltyBox>,
     swept: Instant,
 }
@@ -77,9 +79,10 @@ impl Gate {
     }
 
     /// A place for one more connection; `None` when it must be closed at once, which is logged once per source and second.
-    pub(crate) fn enter(self: &Arc<Self>, remote: Option<SocketAddr>) -> Option<Place> {
-        let is_bound = |ip: &IpAddr| !self.exempt.as_ref().is_some_and(|exempt| exempt.allow(*ip));
-        let source = remote.map(|address| address.ip()).filter(is_bound).map(source_of);
+    pub(crate) fn enter(self: &Arc<Self>, ends: &Ends) -> Option<Place> {
+        let is_exempt = |ip: IpAddr| self.exempt.as_ref().is_some_and(|exempt| exempt.allow(ip));
+        let is_bound = ends.endpoint.is_some() || !ends.remote.is_some_and(|at| is_exempt(at.ip()));
+        let source = Source::of(ends).filter(|_| is_bound);
         let now = Instant::now();
         let mut state = self.state.lock();
         match self.decide(&mut state, source, now, fastrand::u64(..100)) {
@@ -105,7 +108,7 @@ impl Gate {
     fn decide(
         &self,
         state: &mut State,
-        source: Option<IpAddr>,
+        source: Option<Source>,
         now: Instant,
         chance: u64,
     ) -> Result<(), &'static str> {
@@ -157,7 +160,7 @@ impl State {
 }
 
 impl State {
-    pub(super) fn release(&mut self, source: Option<IpAddr>) {
+    pub(super) fn release(&mut self, source: Option<Source>) {
         self.waiting -= 1;
         if let Some(visits) = source.and_then(|source| self.sources.get_mut(&source)) {
             visits.waiting -= 1;
@@ -186,15 +189,7 @@ fn drops_early(waiting: usize, start: usize, full: usize, chance: u64) -> bool {
     chance < EARLY_DROP + (100 - EARLY_DROP) * above / width
 }
 
-/// One IPv6 subscriber has a /64, so that is one source.
-fn source_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
-}
-
-pub(super) fn shown(source: Option<IpAddr>) -> String {
+pub(super) fn shown(source: Option<Source>) -> String {
     source.map(|source| source.to_string()).unwrap_or_default()
 }
 
@@ -214,15 +209,22 @@ fn exempt(list: &[String]) -> Result<Option<Sources>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::auth::{Offence, Penalties};
+    use crate::io::EndpointId;
 
     fn gate(limits: &Limits) -> Arc<Gate> {
         Gate::new(limits).unwrap()
     }
 
-    fn at(last: u8) -> Option<SocketAddr> {
-        Some(SocketAddr::from(([192, 0, 2, last], 1)))
+    fn from(remote: SocketAddr) -> Ends {
+        Ends { remote: Some(remote), ..Ends::default() }
+    }
+
+    fn at(last: u8) -> Ends {
+        from(SocketAddr::from(([192, 0, 2, last], 1)))
     }
 
     fn limits() -> Limits {
@@ -232,32 +234,43 @@ mod tests {
     #[test]
     fn one_source_has_so_many_places_and_gets_them_back() {
         let gate = gate(&limits());
-        let (first, _second) = (gate.enter(at(1)).unwrap(), gate.enter(at(1)).unwrap());
-        assert!(gate.enter(at(1)).is_none());
-        assert!(gate.enter(at(2)).is_some());
+        let (first, _second) = (gate.enter(&at(1)).unwrap(), gate.enter(&at(1)).unwrap());
+        assert!(gate.enter(&at(1)).is_none());
+        assert!(gate.enter(&at(2)).is_some());
         drop(first);
-        assert!(gate.enter(at(1)).is_some());
+        assert!(gate.enter(&at(1)).is_some());
     }
 
     #[test]
     fn a_network_of_64_bits_is_one_source() {
         let gate = gate(&limits());
-        let v6 = |text: &str| Some(SocketAddr::new(text.parse().unwrap(), 1));
-        let _two = (gate.enter(v6("2001:db8::1")).unwrap(), gate.enter(v6("2001:db8::2")).unwrap());
-        assert!(gate.enter(v6("2001:db8::3")).is_none());
-        assert!(gate.enter(v6("2001:db8:0:1::3")).is_some());
-        let _one = gate.enter(at(1)).unwrap();
-        let _two = gate.enter(v6("::ffff:192.0.2.1")).unwrap();
-        assert!(gate.enter(at(1)).is_none(), "a mapped address is the address");
+        let v6 = |text: &str| from(SocketAddr::new(text.parse().unwrap(), 1));
+        let _two =
+            (gate.enter(&v6("2001:db8::1")).unwrap(), gate.enter(&v6("2001:db8::2")).unwrap());
+        assert!(gate.enter(&v6("2001:db8::3")).is_none());
+        assert!(gate.enter(&v6("2001:db8:0:1::3")).is_some());
+        let _one = gate.enter(&at(1)).unwrap();
+        let _two = gate.enter(&v6("::ffff:192.0.2.1")).unwrap();
+        assert!(gate.enter(&at(1)).is_none(), "a mapped address is the address");
+    }
+
+    #[test]
+    fn an_endpoint_is_a_source_wherever_it_is_and_no_exempt_address() {
+        let exempt = vec!["192.0.2.0/24".into()];
+        let gate = gate(&Limits { exempt, ..limits() });
+        let endpoint = |last: u8, n: u8| Ends { endpoint: Some(EndpointId([n; 32])), ..at(last) };
+        let _two = (gate.enter(&endpoint(1, 7)).unwrap(), gate.enter(&endpoint(2, 7)).unwrap());
+        assert!(gate.enter(&endpoint(3, 7)).is_none());
+        assert!(gate.enter(&endpoint(3, 8)).is_some());
     }
 
     #[test]
     fn handshakes_that_do_not_log_in_are_rationed_and_log_ins_are_not() {
         let gate = gate(&Limits { penalties: None, ..Limits::default() });
         for _ in 0..100 {
-            assert!(gate.enter(at(1)).unwrap().log_in("key").is_ok());
+            assert!(gate.enter(&at(1)).unwrap().log_in("key").is_ok());
         }
-        let begun = (0..100).filter(|_| gate.enter(at(1)).is_some()).count();
+        let begun = (0..100).filter(|_| gate.enter(&at(1)).is_some()).count();
         // The second may turn while this runs.
         assert!((20..=40).contains(&begun), "{begun}");
     }
@@ -265,7 +278,7 @@ mod tests {
     #[test]
     fn sessions_are_counted_in_all_and_by_key() {
         let gate = gate(&Limits { max_sessions: 3, max_sessions_per_key: 2, ..limits() });
-        let log_in = |key: &str| gate.enter(at(1)).unwrap().log_in(key);
+        let log_in = |key: &str| gate.enter(&at(1)).unwrap().log_in(key);
         let (one, _two) = (log_in("a").unwrap(), log_in("a").unwrap());
         assert_eq!(log_in("a").unwrap_err(), "too many sessions with this key");
         let _three = log_in("b").unwrap();
@@ -280,26 +293,26 @@ mod tests {
         let gate = gate(&Limits::default());
         // Time runs, so that three would fall short by nanoseconds.
         for _ in 0..4 {
-            gate.enter(at(1)).unwrap().blame(Offence::AuthFailed);
+            gate.enter(&at(1)).unwrap().blame(Offence::AuthFailed);
         }
-        assert!(gate.enter(at(1)).is_none());
-        assert!(gate.enter(at(2)).is_some());
+        assert!(gate.enter(&at(1)).is_none());
+        assert!(gate.enter(&at(2)).is_some());
     }
 
     #[test]
     fn a_session_that_is_one_too_many_costs_no_penalty() {
         let penalties = Some(Penalties { no_auth: SECOND * 600, ..Penalties::default() });
         let gate = gate(&Limits { max_sessions: 1, penalties, ..Limits::default() });
-        let _one = gate.enter(at(1)).unwrap().log_in("a").unwrap();
-        assert!(gate.enter(at(1)).unwrap().log_in("a").is_err());
-        assert!(gate.enter(at(1)).is_some());
+        let _one = gate.enter(&at(1)).unwrap().log_in("a").unwrap();
+        assert!(gate.enter(&at(1)).unwrap().log_in("a").is_err());
+        assert!(gate.enter(&at(1)).is_some());
     }
 
     #[test]
     fn sources_are_forgotten_when_there_is_nothing_to_count() {
         let gate = gate(&Limits { penalties: None, ..Limits::default() });
         for last in 0..200 {
-            drop(gate.enter(at(last)));
+            drop(gate.enter(&at(last)));
         }
         let mut state = gate.state.lock();
         assert!(state.sources.len() >= 100);
@@ -318,7 +331,7 @@ mod tests {
     #[test]
     fn log_lines_about_one_source_are_rationed() {
         let gate = gate(&Limits::default());
-        let place = gate.enter(at(1)).unwrap();
+        let place = gate.enter(&at(1)).unwrap();
         let lines = (0..100).filter(|_| place.may_log()).count();
         assert!((20..=40).contains(&lines), "{lines}");
     }
@@ -328,12 +341,12 @@ mod tests {
         let exempt = vec!["192.0.2.0/25".into(), "2001:db8::7".into()];
         let gate = gate(&Limits { exempt, ..limits() });
         for _ in 0..40 {
-            gate.enter(at(1)).unwrap().blame(Offence::Malformed);
+            gate.enter(&at(1)).unwrap().blame(Offence::Malformed);
         }
-        let held: Vec<_> = (0..40).filter_map(|_| gate.enter(at(1))).collect();
+        let held: Vec<_> = (0..40).filter_map(|_| gate.enter(&at(1))).collect();
         assert_eq!(held.len(), 40);
-        gate.enter(at(200)).unwrap().blame(Offence::Malformed);
-        assert!(gate.enter(at(200)).is_none());
+        gate.enter(&at(200)).unwrap().blame(Offence::Malformed);
+        assert!(gate.enter(&at(200)).is_none());
         for wrong in ["localhost", "10.0.0.0/33", "!10.0.0.1", ""] {
             let limits = Limits { exempt: vec![wrong.into()], ..Limits::default() };
             assert!(Gate::new(&limits).is_err(), "{wrong}");

@@ -18,6 +18,7 @@ mod limits;
 mod pattern;
 mod penalty;
 mod place;
+mod source;
 
 pub(crate) use authorized_keys::AuthorizedKeys;
 pub(crate) use gate::Gate;

@@ -1,10 +1,10 @@
 //! Sources that misbehaved, and until when they are refused. Bounded: the longest gone goes first.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::Penalties;
+use super::source::Source;
 
 /// Sources remembered (reference table: penalties): about 8 MB.
 const MOST_SOURCES: usize = 65_536;
@@ -24,8 +24,8 @@ pub(crate) enum Offence {
 #[derive(Debug)]
 pub(super) struct PenaltyBox {
     penalties: Penalties,
-    sentences: HashMap<IpAddr, Sentence>,
-    by_end: BTreeSet<(Instant, IpAddr)>,
+    sentences: HashMap<Source, Sentence>,
+    by_end: BTreeSet<(Instant, Source)>,
     most: usize,
 }
 
@@ -44,7 +44,7 @@ impl PenaltyBox {
     /// Adds what `offence` costs. Returns the time to go when this puts the source out.
     pub(super) fn add(
         &mut self,
-        source: IpAddr,
+        source: Source,
         offence: Offence,
         now: Instant,
     ) -> Option<Duration> {
@@ -78,7 +78,7 @@ impl PenaltyBox {
     }
 
     /// Whether the source is to be refused.
-    pub(super) fn is_out(&mut self, source: IpAddr, now: Instant) -> bool {
+    pub(super) fn is_out(&mut self, source: Source, now: Instant) -> bool {
         self.expire(now);
         self.sentences.get(&source).is_some_and(|sentence| sentence.in_force)
     }
@@ -95,10 +95,12 @@ impl PenaltyBox {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
-    fn ip(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
+    fn ip(last: u8) -> Source {
+        Source::network(IpAddr::from([192, 0, 2, last]))
     }
 
     fn secs(seconds: u64) -> Duration {

@@ -1,11 +1,11 @@
 //! Places that the gate gave: of a connection before log-in, of a session after it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Offence;
 use super::gate::{Gate, shown};
+use super::source::Source;
 
 /// Log lines about one source in a second (reference table: logs).
 const MOST_LINES: u32 = 20;
@@ -14,7 +14,7 @@ const MOST_LINES: u32 = 20;
 #[derive(Debug)]
 pub(crate) struct Place {
     gate: Arc<Gate>,
-    source: Option<IpAddr>,
+    source: Option<Source>,
     offence: Offence,
     begun: Instant,
     /// It did nothing that a penalty is for.
@@ -24,7 +24,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(gate: Arc<Gate>, source: Option<IpAddr>, begun: Instant) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, source: Option<Source>, begun: Instant) -> Self {
         Self { gate, source, offence: Offence::default(), begun, is_harmless: false, left: false }
     }
 

@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::attempt::Attempt;
 use super::lanes::Lanes;
-use super::{Attempt, ConnectOptions, Metrics, Reconnect, Standing};
+use super::{ConnectOptions, Metrics, Reconnect, Standing};
 use crate::backoff::Backoff;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;

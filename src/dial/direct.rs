@@ -38,8 +38,12 @@ pub(super) async fn connect_any(at: &HostPort, addresses: &[SocketAddr]) -> Resu
         Error::system("connect", &at.to_string(), e).at(Phase::Tcp).address(&at.host, at.port)
     })?;
     prepare(&socket).map_err(|e| Error::system("setsockopt", &at.to_string(), e))?;
-    let ends =
-        Ends { remote: socket.peer_addr().ok(), local: socket.local_addr().ok(), transport: "tcp" };
+    let ends = Ends {
+        remote: socket.peer_addr().ok(),
+        local: socket.local_addr().ok(),
+        transport: "tcp",
+        ..Ends::default()
+    };
     Ok(Connected { io: Box::new(socket), ends })
 }
 
@@ -70,7 +74,7 @@ pub(super) async fn unix(path: &str) -> Result<Connected> {
     let socket = UnixStream::connect(socket_name(path))
         .await
         .map_err(|e| Error::system("connect", path, e).at(Phase::Tcp))?;
-    let ends = Ends { remote: None, local: None, transport: "unix" };
+    let ends = Ends { transport: "unix", ..Ends::default() };
     Ok(Connected { io: Box::new(socket), ends })
 }
 

@@ -4,6 +4,7 @@ mod prefixed;
 mod queue;
 mod relay;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -83,8 +84,8 @@ pub(crate) struct Connected {
     pub(crate) ends: Ends,
 }
 
-/// The addresses at the two ends of a transport.
-#[derive(Clone, Debug)]
+/// Who is at the two ends of a transport.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ends {
     /// The other end, when the transport has addresses.
     pub(crate) remote: Option<SocketAddr>,
@@ -92,4 +93,22 @@ pub(crate) struct Ends {
     pub(crate) local: Option<SocketAddr>,
     /// The transport's name: `tcp`, `unix`.
     pub(crate) transport: &'static str,
+    /// The other end, when the transport has proved its key: then that is what limits go by, wherever it is.
+    pub(crate) endpoint: Option<EndpointId>,
+}
+
+/// The public key of an endpoint that has no lasting address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EndpointId(pub(crate) [u8; 32]);
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

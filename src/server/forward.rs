@@ -64,12 +64,16 @@ impl Default for ForwardPolicy {
 }
 
 /// What `policy` offers, on a server that listens at `own`.
-pub(super) fn offer(policy: &ForwardPolicy, own: SocketAddr, scope: &Scope) -> Arc<dyn Forwarding> {
+pub(super) fn offer(
+    policy: &ForwardPolicy,
+    own: &[SocketAddr],
+    scope: &Scope,
+) -> Arc<dyn Forwarding> {
     let guard = Guard {
         link_local: policy.link_local,
         public_only: policy.public_only,
         unix: policy.unix,
-        own: vec![own],
+        own: own.to_vec(),
     };
     let dialer = Arc::new(Guarded(Arc::new(guard)));
     Arc::new(Offer {

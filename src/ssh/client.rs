@@ -23,11 +23,8 @@ use crate::scope::Scope;
 /// What a client brings to a handshake.
 #[derive(Clone)]
 pub(crate) struct Login {
-    /// The server as the user named it.
-    pub(crate) server: String,
     pub(crate) user: String,
     pub(crate) key: SharedKey,
-    pub(crate) host_keys: HostKeys,
     pub(crate) settings: SessionSettings,
 }
 
@@ -42,12 +39,15 @@ impl Drop for Undo {
     }
 }
 
-/// Runs the handshake on a connected transport. Dropping the future ends the connection. `phase` follows what is going on.
+/// Runs the handshake on a connected transport. Dropping the future ends the connection. `server` is what the user calls it; `phase`
+/// follows what is going on.
 ///
 /// # Errors
 /// `ERR_ALKNET_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_HOST_KEY_REVOKED`, `_AUTH_REJECTED`, `_PROTOCOL`, `_SESSION_CLOSED`.
 pub(crate) async fn handshake(
     transport: Connected,
+    server: &str,
+    host_keys: HostKeys,
     login: Login,
     scope: &Scope,
     phase: &Mutex<Phase>,
@@ -58,11 +58,11 @@ pub(crate) async fn handshake(
     let refusals = Arc::new(Refusals::default());
     let forwarded = Arc::new(Forwarded::default());
     let host_key = Arc::new(OnceLock::new());
-    let host_key_types = login.host_keys.algorithms();
+    let host_key_types = host_keys.algorithms();
     let handler = Handler {
         core: EndGuard(Arc::clone(&core)),
-        server: login.server.clone(),
-        host_keys: login.host_keys,
+        server: server.to_owned(),
+        host_keys,
         host_key: Arc::clone(&host_key),
         refusals: Arc::clone(&refusals),
         forwarded: Arc::clone(&forwarded),
@@ -72,10 +72,10 @@ pub(crate) async fn handshake(
     let io = Elastic::new(transport.io, Arc::clone(&link));
     let mut handle = client::connect_stream(config, io, handler)
         .await
-        .map_err(|e| handshake_error(&core, &login.server, &e, Phase::Kex))?;
+        .map_err(|e| handshake_error(&core, server, &e, Phase::Kex))?;
     *phase.lock() = Phase::Auth;
     let key_fingerprint = fingerprint(login.key.public_key());
-    authenticate(&mut handle, &core, &login.server, &login.user, login.key).await?;
+    authenticate(&mut handle, &core, server, &login.user, login.key).await?;
     // Signing has copied the key onto the stack of the session's task: a task of its own begins where that one did.
     scope.spawn(async { wipe_stack() });
     link.logged_in();

@@ -251,7 +251,7 @@ impl Listener<Request> for Remote {
             let Info { remote, local, transport, .. } = opening.info;
             let request = Request { target: self.target.clone(), origin, answer: opening };
             let handshake = std::future::ready(Ok(request)).boxed();
-            Ok(Incoming { ends: Ends { remote, local, transport }, handshake })
+            Ok(Incoming { ends: Ends { remote, local, transport, ..Ends::default() }, handshake })
         }
         .boxed()
     }

@@ -130,7 +130,7 @@ impl Dialer for Opener {
 impl From<Stream> for Connected {
     fn from(stream: Stream) -> Self {
         let Info { remote, local, transport, .. } = *stream.info();
-        let ends = Ends { remote, local, transport };
+        let ends = Ends { remote, local, transport, ..Ends::default() };
         Self { io: Box::new(stream), ends }
     }
 }

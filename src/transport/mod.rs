@@ -1,17 +1,56 @@
-//! Transports: each turns a port into arrivals. Dialled legs come from `dial`.
+//! Transports: each turns an address into a stream, and a port into arrivals. TCP legs come from a [`Dialer`], so that every
+//! transport goes through proxies too.
 
 pub(crate) mod tcp;
 #[cfg(unix)]
 pub(crate) mod unix;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::config::Bind;
-use crate::error::Result;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use crate::config::{Bind, Place, Transport};
+use crate::dial::Dialer;
+use crate::error::{Phase, Result};
+use crate::io::Connected;
 use crate::listen::Listener;
 use crate::target::HostPort;
 
-/// What listens for a [`Bind`].
+/// A way to a server. Every dial is a new stream.
+pub(crate) trait Way: Send + Sync + 'static {
+    fn transport(&self) -> Transport;
+
+    /// Returns once the far end has confirmed; dropping the future cancels. `phase` follows what is going on.
+    fn dial<'a>(&'a self, phase: &'a Mutex<Phase>) -> BoxFuture<'a, Result<Connected>>;
+}
+
+/// The way to `place`, whose TCP legs are dialled by `leg`.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG` for a transport that this build does not have, or settings of it that cannot be used.
+pub(crate) fn way(place: &Place, leg: &Arc<dyn Dialer>) -> Result<Arc<dyn Way>> {
+    let (at, leg) = (place.at.clone(), Arc::clone(leg));
+    match place.transport {
+        Transport::Tcp => Ok(Arc::new(tcp::TcpWay { at, leg })),
+    }
+}
+
+/// Listens for a server at `place`.
+///
+/// # Errors
+/// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` and other system codes; `ERR_ALKNET_CONFIG` as for [`way`].
+pub(crate) async fn listen(place: &Place) -> Result<Bound> {
+    match place.transport {
+        Transport::Tcp => {
+            let (listener, address) = tcp::Tcp::bind(&place.at).await?;
+            Ok(Bound { listeners: vec![Box::new(listener)], addresses: vec![address] })
+        }
+    }
+}
+
+/// What listens for a [`Bind`], or for a server.
 pub(crate) struct Bound {
     pub(crate) listeners: Vec<Box<dyn Listener>>,
     /// With real ports; none for a Unix socket.

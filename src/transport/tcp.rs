@@ -2,17 +2,21 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
-use crate::dial::prepare;
+use super::Way;
+use crate::config::Transport;
+use crate::dial::{Dialer, prepare};
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::{Connected, Ends};
 use crate::listen::{Incoming, Listener};
-use crate::target::HostPort;
+use crate::target::{HostPort, Target};
 
 /// Connections that wait to be accepted; the system cuts this to its own limit.
 const BACKLOG: u32 = 1024;
@@ -22,6 +26,23 @@ const TRIES: usize = 16;
 
 /// Arrivals closed in one go when there is no descriptor left for them: about a listen backlog.
 const MOST_SHED: usize = 128;
+
+/// A server's TCP port.
+pub(super) struct TcpWay {
+    pub(super) at: HostPort,
+    pub(super) leg: Arc<dyn Dialer>,
+}
+
+impl Way for TcpWay {
+    fn transport(&self) -> Transport {
+        Transport::Tcp
+    }
+
+    fn dial<'a>(&'a self, _phase: &'a Mutex<Phase>) -> BoxFuture<'a, Result<Connected>> {
+        let at = Target::Tcp(self.at.clone());
+        async move { self.leg.dial(&at, None).await }.boxed()
+    }
+}
 
 /// A bound TCP port.
 pub(crate) struct Tcp {
@@ -159,7 +180,7 @@ impl Listener for Tcp {
             // One that cannot be prepared has gone already.
             prepare(&socket).map_err(|_| io::ErrorKind::ConnectionAborted)?;
             let local = socket.local_addr().ok();
-            let ends = Ends { remote: Some(remote), local, transport: "tcp" };
+            let ends = Ends { remote: Some(remote), local, transport: "tcp", ..Ends::default() };
             let link = Connected { io: Box::new(socket), ends: ends.clone() };
             Ok(Incoming { ends, handshake: std::future::ready(Ok(link)).boxed() })
         }

@@ -119,7 +119,7 @@ impl Listener for Unix {
             if peer != self.owner && peer != 0 {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
-            let ends = Ends { remote: None, local: None, transport: "unix" };
+            let ends = Ends { transport: "unix", ..Ends::default() };
             let link = Connected { io: Box::new(socket), ends: ends.clone() };
             Ok(Incoming { ends, handshake: std::future::ready(Ok(link)).boxed() })
         }

@@ -66,7 +66,7 @@ impl Host {
         let public = key.public_key().to_openssh().expect("a public key as text");
         let line = format!("{rules} {public}");
         let options = ServeOptions {
-            listen: "127.0.0.1:0".into(),
+            listen: vec!["127.0.0.1:0".into()],
             authorized_keys: Some(KeySource::memory(line.trim())),
             ..options
         };

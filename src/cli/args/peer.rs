@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::auth::Trust;
+use crate::config::Transport;
 
 /// Whom to reach, and as whom.
 #[derive(Args)]
@@ -15,7 +16,10 @@ pub(in crate::cli) struct Peer {
     /// The server, as an option
     #[arg(long, value_name = "HOST[:PORT]", env = "ALKNET_SERVER", conflicts_with = "place")]
     pub(in crate::cli) server: Option<String>,
-    /// Its port, where the server has none [default: 22]
+    /// How bytes travel; several are tried in this order [default: tcp]
+    #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
+    pub(in crate::cli) transport: Vec<Transport>,
+    /// Its port, where the server has none [default: that of the transport, 22 for tcp]
     #[arg(short, long, env = "ALKNET_PORT")]
     pub(in crate::cli) port: Option<u16>,
     /// Who logs in [default: $USER]
@@ -56,6 +60,7 @@ impl Peer {
         Self {
             place: Some(place.to_owned()),
             server: None,
+            transport: Vec::new(),
             port: None,
             user: None,
             identity: None,

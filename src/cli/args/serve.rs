@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::config::Transport;
+
 #[derive(Args)]
 pub(in crate::cli) struct Serve {
     /// The host's private key, in OpenSSH format
@@ -18,9 +20,18 @@ pub(in crate::cli) struct Serve {
     /// Who may log in: an authorized_keys file
     #[arg(long, value_name = "PATH", env = "ALKNET_AUTHORIZED_KEYS")]
     pub(in crate::cli) authorized_keys: PathBuf,
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:22", env = "ALKNET_LISTEN")]
-    pub(in crate::cli) listen: String,
+    /// Where to listen, by every transport or one by each; port 0 takes a free one; repeatable [default port: that of the transport]
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        default_value = "0.0.0.0",
+        env = "ALKNET_LISTEN",
+        value_delimiter = ','
+    )]
+    pub(in crate::cli) listen: Vec<String>,
+    /// How bytes travel; repeatable [default: tcp]
+    #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
+    pub(in crate::cli) transport: Vec<Transport>,
     /// Let nobody through: clients log in and reach nothing
     #[arg(long, env = "ALKNET_NO_FORWARDING", help_heading = "What clients may do")]
     pub(in crate::cli) no_forwarding: bool,

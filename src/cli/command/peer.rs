@@ -46,6 +46,7 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
             .or_else(|| peer.user.clone())
             .or(wishes.user)
             .unwrap_or_else(login_name),
+        transport: peer.transport.clone(),
         host_keys: peer.host_keys.clone(),
         known_hosts: known_hosts(&peer.known_hosts, wishes.known_hosts),
         trust: wishes.trust.unwrap_or(peer.trust),
@@ -59,8 +60,18 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
     if server.starts_with("alknet://") {
         return options.connection_string(server);
     }
-    let at = HostPort::parse(server, Some(peer.port.or(wishes.port).unwrap_or(22)))?;
-    Ok(ConnectOptions { server: at.to_string(), ..options })
+    let server = match peer.port.or(wishes.port) {
+        Some(port) => at_port(server, port)?,
+        None => server.to_owned(),
+    };
+    Ok(ConnectOptions { server, ..options })
+}
+
+/// `server` with a port, that of its own if it names one.
+fn at_port(server: &str, port: u16) -> Result<String> {
+    let (transport, at) = server.split_once("://").unwrap_or(("", server));
+    let at = HostPort::parse(at, Some(port))?;
+    Ok(if transport.is_empty() { at.to_string() } else { format!("{transport}://{at}") })
 }
 
 /// Whether `-o ExitOnForwardFailure=yes` was given.

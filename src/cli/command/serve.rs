@@ -23,6 +23,7 @@ pub(in crate::cli) async fn serve(
     let limits = Limits { max_auth_attempts: options.max_auth_attempts, ..Limits::default() };
     let server = start(&ServeOptions {
         listen: options.listen.clone(),
+        transport: options.transport.clone(),
         host_key: Some(key),
         host_key_passphrase: passphrase,
         insecure_permissions: options.insecure_permissions,

@@ -1,0 +1,115 @@
+//! One attempt at a session, over the ways to the server in their order, and all that it takes to repeat it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::auth::HostKeys;
+use crate::error::{Code, Error, Phase, Result};
+use crate::scope::Scope;
+use crate::ssh::{self, Login, Session};
+use crate::target::HostPort;
+use crate::transport::Way;
+
+/// All that it takes to make a session, as often as needed.
+#[derive(Clone)]
+pub(super) struct Attempt {
+    /// Tried in this order; never empty.
+    pub(super) paths: Vec<Path>,
+    pub(super) login: Login,
+    pub(super) timeout: Duration,
+}
+
+/// A way to the server, and the name by which its host key is known there.
+#[derive(Clone)]
+pub(super) struct Path {
+    pub(super) way: Arc<dyn Way>,
+    pub(super) name: HostPort,
+    pub(super) host_keys: HostKeys,
+}
+
+impl Attempt {
+    /// Makes one attempt: a new transport, a new SSH session. Of several ways each has an equal share of the time that is left.
+    /// Dropping the future ends it.
+    pub(super) async fn run(self) -> Result<Session> {
+        let Self { paths, login, timeout } = self;
+        let deadline = Instant::now() + timeout;
+        let mut failures: Vec<Error> = Vec::new();
+        for (tried, path) in paths.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(paths.len() - tried).unwrap_or(1);
+            match path.run(login.clone(), share).await {
+                Ok(session) => return Ok(session),
+                Err(error) if ends_it(&error) => return Err(error),
+                Err(error) => {
+                    let transport = path.way.transport().as_str();
+                    tracing::info!(transport, code = error.code().as_str(), "no session this way");
+                    failures.push(error);
+                }
+            }
+        }
+        Err(together(failures))
+    }
+
+    /// Accepts from now on no other host key than this one.
+    pub(super) fn demand(&mut self, fingerprint: &str) {
+        for path in &mut self.paths {
+            path.host_keys.demand(fingerprint);
+        }
+    }
+}
+
+impl Path {
+    async fn run(&self, login: Login, limit: Duration) -> Result<Session> {
+        let scope = Scope::new();
+        let phase = Mutex::new(Phase::Tcp);
+        let mut host_keys = self.host_keys.clone();
+        let attempt = async {
+            host_keys.load().await?;
+            let link = self.way.dial(&phase).await?;
+            ssh::handshake(link, &self.name.to_string(), host_keys, login, &scope, &phase).await
+        };
+        within(limit, &self.name, &phase, attempt).await
+    }
+}
+
+/// Whether the server has spoken, so that another way to it would bring the same answer.
+fn ends_it(error: &Error) -> bool {
+    error.code().is_permanent() || error.code() == Code::AuthRejected
+}
+
+/// The last failure, which tells of those before it.
+fn together(mut failures: Vec<Error>) -> Error {
+    let Some(last) = failures.pop() else { return Error::config("there is no way to the server") };
+    if failures.is_empty() {
+        return last;
+    }
+    let before: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    let help = last.help().map(|help| format!("{help}; ")).unwrap_or_default();
+    last.hint(format!("{help}before this: {}", before.join("; ")))
+}
+
+/// Limits an attempt, and says in which phase the time ran out.
+async fn within<T>(
+    limit: Duration,
+    server: &HostPort,
+    phase: &Mutex<Phase>,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout(limit, attempt).await {
+        Ok(done) => done,
+        Err(_) => {
+            let phase = *phase.lock();
+            let (code, what) = match phase {
+                Phase::Kex => (Code::HandshakeTimeout, "did not finish the SSH key exchange"),
+                Phase::Auth => (Code::HandshakeTimeout, "did not finish the log-in"),
+                _ => (Code::System("ETIMEDOUT"), "did not answer"),
+            };
+            let message = format!("{server} {what} within {} ms", limit.as_millis());
+            Err(Error::new(code, message).at(phase).address(&server.host, server.port))
+        }
+    }
+}

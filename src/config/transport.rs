@@ -1,0 +1,137 @@
+//! How bytes travel, and the places that transports reach or listen at.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::target::HostPort;
+
+/// How a session's bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// Plain TCP, as SSH itself does.
+    Tcp,
+}
+
+impl Transport {
+    /// All there are, in the order in which help texts name them.
+    pub(crate) const ALL: &[Self] = &[Self::Tcp];
+
+    /// Its name, as options and connection strings spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// The port of an address that names none: that of SSH (RFC 4253 §4.1).
+    pub(crate) const fn default_port(self) -> u16 {
+        match self {
+            Self::Tcp => 22,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Transport {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|known| known.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|known| known.as_str()).collect();
+            Error::config(format!("transport {text:?}: must be one of {}", known.join(", ")))
+        })
+    }
+}
+
+/// Where a transport reaches or listens: `host:port`, `host`, or with the transport's name in front, `tcp://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) transport: Transport,
+    pub(crate) at: HostPort,
+}
+
+impl Place {
+    /// `text`, by `transport` unless it names another.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG`.
+    pub(crate) fn parse(text: &str, transport: Transport) -> Result<Self> {
+        let (transport, rest) = match text.split_once("://") {
+            Some((name, rest)) => (name.parse()?, rest.strip_suffix('/').unwrap_or(rest)),
+            None => (transport, text),
+        };
+        Ok(Self { transport, at: HostPort::parse(rest, Some(transport.default_port()))? })
+    }
+
+    /// One text and many transports: that place by each of them. As many texts as transports: one of each. One transport, or none, which
+    /// is TCP: every text by it.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG`, also when the numbers do not fit.
+    pub(crate) fn all(texts: &[String], transports: &[Transport]) -> Result<Vec<Self>> {
+        let made = |(text, transport): (&String, &Transport)| Self::parse(text, *transport);
+        match (texts, transports) {
+            (texts, []) => texts.iter().map(|text| Self::parse(text, Transport::Tcp)).collect(),
+            (texts, [one]) => texts.iter().map(|text| Self::parse(text, *one)).collect(),
+            // A place that names its transport is by that one alone.
+            ([text], _) if text.contains("://") => Ok(vec![Self::parse(text, transports[0])?]),
+            ([text], _) => transports.iter().map(|one| made((text, one))).collect(),
+            _ if texts.len() == transports.len() => {
+                texts.iter().zip(transports).map(made).collect()
+            }
+            _ => Err(Error::config(format!(
+                "{} addresses and {} transports: give one of either, or as many",
+                texts.len(),
+                transports.len()
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(texts: &[&str], transports: &[Transport]) -> Result<Vec<String>> {
+        let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+        let places = Place::all(&texts, transports)?;
+        Ok(places.iter().map(|place| format!("{}://{}", place.transport, place.at)).collect())
+    }
+
+    #[test]
+    fn transports_print_as_they_parse() {
+        for transport in Transport::ALL {
+            assert_eq!(transport.as_str().parse::<Transport>().ok(), Some(*transport));
+        }
+        let error = "udp".parse::<Transport>().unwrap_err();
+        assert!(error.to_string().contains("tcp"), "{error}");
+    }
+
+    #[test]
+    fn a_place_has_its_transport_and_that_ones_port() {
+        for text in ["host", "host:22", "tcp://host", "tcp://host:22/"] {
+            assert_eq!(all(&[text], &[]).unwrap(), ["tcp://host:22"], "{text}");
+        }
+        assert_eq!(all(&["[::1]"], &[Transport::Tcp]).unwrap(), ["tcp://[::1]:22"]);
+        for text in ["", "udp://host", "tcp://host/path", "tcp://", "a b", "host:x"] {
+            assert!(all(&[text], &[]).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn addresses_and_transports_go_together_one_to_all_or_one_to_one() {
+        let tcp = Transport::Tcp;
+        assert_eq!(all(&["a", "b"], &[tcp]).unwrap(), ["tcp://a:22", "tcp://b:22"]);
+        assert_eq!(all(&["a"], &[tcp, tcp]).unwrap(), ["tcp://a:22", "tcp://a:22"]);
+        assert_eq!(all(&["a", "b"], &[tcp, tcp]).unwrap(), ["tcp://a:22", "tcp://b:22"]);
+        assert!(all(&["a", "b", "c"], &[tcp, tcp]).is_err());
+        assert_eq!(all(&[], &[]).unwrap(), [""; 0]);
+    }
+}
