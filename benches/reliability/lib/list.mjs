@@ -1,5 +1,5 @@
 // The scripts, in the order in which they run.
-export const ids = ['r1', 'r2', 'r3', 'r4', 'r13', 'r14', 'r16', 'r21', 'r22', 'r24', 'r28']
+export const ids = ['r1', 'r2', 'r3', 'r4', 'r13', 'r14', 'r16', 'r21', 'r22', 'r23', 'r24', 'r28']
 
 /*
  * A script exports
