@@ -95,6 +95,12 @@ export interface AlknetConnectOptions {
    * written, the attempt fails. Another key than the known one is refused by either.
    */
   trust?: 'strict' | 'first-use'
+  /**
+   * A proxy to reach the server through: `socks5://[user:password@]host[:port]` (port 1080) or `http://[user:password@]host[:port]` (CONNECT, port
+   * 80). The server's name is left to the proxy, and `remoteAddress` is the proxy's. What has a meaning in a URL is percent-encoded.
+   * Default: none, whatever the environment says. Failures are `ERR_ALKNET_PROXY`; see docs/proxies.md.
+   */
+  proxy?: string
   /** Limit for the whole of connect: name, TCP, SSH, log-in and channel. Default 20 000. */
   connectTimeout?: number
   /**
@@ -115,7 +121,7 @@ export interface AlknetConnectOptions {
 /**
  * Opens one SSH session with one stream on it. The session ends when the stream does.
  *
- * Rejects with (among others) `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, `ERR_ALKNET_HOST_KEY_UNKNOWN`,
+ * Rejects with (among others) `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, `ERR_ALKNET_PROXY`, `ERR_ALKNET_HOST_KEY_UNKNOWN`,
  * `ERR_ALKNET_HOST_KEY_CHANGED`, `ERR_ALKNET_HOST_KEY_REVOKED`, `ERR_ALKNET_AUTH_REJECTED`,
  * `ERR_ALKNET_CHANNEL_REJECTED`, `ERR_ALKNET_HANDSHAKE_TIMEOUT`, `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`.
  */
@@ -454,6 +460,11 @@ export interface AlknetServeOptions {
    * Default `false`: neither. `true` is {@link AlknetForwardPolicy} with its defaults. What `authorizedKeys` forbids a key stays forbidden.
    */
   forwarding?: boolean | AlknetForwardPolicy
+  /**
+   * A proxy that clients' streams to TCP targets are dialled through, as in `AlknetConnectOptions`. It looks names up, so `publicOnly`
+   * cannot be had with it; see docs/proxies.md.
+   */
+  proxy?: string
 }
 
 /**
@@ -607,6 +618,7 @@ export type AlknetErrorCode =
   | 'ERR_ALKNET_HOST_KEY_UNKNOWN'
   | 'ERR_ALKNET_HOST_KEY_CHANGED'
   | 'ERR_ALKNET_HOST_KEY_REVOKED'
+  | 'ERR_ALKNET_PROXY'
   | 'ERR_ALKNET_HANDSHAKE_TIMEOUT'
   | 'ERR_ALKNET_CHANNEL_REJECTED'
   | 'ERR_ALKNET_SESSION_CLOSED'
@@ -646,7 +658,7 @@ export class AlknetError extends Error {
   readonly port?: number
   /** Host key errors: the fingerprint the server showed. */
   readonly fingerprint?: string
-  /** Channel refusals: the server's reason. */
+  /** Channel refusals: the server's reason. `ERR_ALKNET_PROXY`: the proxy's. */
   readonly reason?: 'prohibited' | 'connect-failed' | 'unknown-type' | 'resource-shortage'
 }
 

@@ -6,6 +6,7 @@ import { cacheDir, ci, env, Failure, findProgram, output, run, say } from './sup
 
 const packages = {
   curl: 'curl',
+  microsocks: 'microsocks',
   openssl: 'openssl',
   proxychains4: 'proxychains4',
   python3: 'python3',
@@ -15,6 +16,7 @@ const packages = {
   ssh: 'openssh-client',
   'ssh-keygen': 'openssh-client',
   sshd: 'openssh-server',
+  tinyproxy: 'tinyproxy-bin',
 }
 
 const requirements = ['asyncssh==2.24.0']

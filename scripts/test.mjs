@@ -28,8 +28,8 @@ import {
 
 const apart = ['--package', '--runtimes']
 const peers = [
-  ...['curl', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
-  ...['ssh', 'ssh-keygen', 'sshd'],
+  ...['curl', 'microsocks', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
+  ...['ssh', 'ssh-keygen', 'sshd', 'tinyproxy'],
 ]
 
 async function main(args) {

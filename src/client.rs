@@ -10,14 +10,13 @@ mod socks;
 mod standing;
 mod supervise;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::auth::{HostKeys, KeyInfo, KeySource, Locked, Passphrase, Trust, Use};
 use crate::config::{Place, Transport};
-use crate::dial::{Dialer, Direct};
+use crate::dial::by_way_of;
 use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::ssh::{
@@ -28,6 +27,7 @@ use crate::transport::way;
 
 use attempt::{Attempt, Path};
 
+pub use crate::dial::Proxy;
 pub use forward::{ForwardOptions, LocalForwarder};
 pub use manager::ChannelManager;
 pub use remote::RemoteForwarder;
@@ -58,6 +58,8 @@ pub struct ConnectOptions {
     pub known_hosts: Option<Vec<KeySource>>,
     /// Whether a server that is not in `known_hosts` is refused (default) or written to the first file.
     pub trust: Trust,
+    /// What the server is dialled through. Its name is left to the proxy. Default `None`.
+    pub proxy: Option<Proxy>,
     /// Limit for everything up to the log-in, and for `connect()` the channel. Default 20 s.
     pub timeout: Duration,
     /// When silence means that the peer is gone.
@@ -80,6 +82,7 @@ impl Default for ConnectOptions {
             host_keys: Vec::new(),
             known_hosts: None,
             trust: Trust::default(),
+            proxy: None,
             timeout: Duration::from_secs(20),
             keepalive: Keepalive::default(),
             window: DEFAULT_WINDOW,
@@ -149,14 +152,15 @@ impl ConnectOptions {
     /// The ways to the server, and what its host key is looked up by on each.
     fn paths(&self) -> Result<Vec<Path>> {
         let places = Place::all(std::slice::from_ref(&self.server), &self.transport)?;
-        let leg: Arc<dyn Dialer> = Arc::new(Direct);
+        let leg = by_way_of(self.proxy.clone());
         let path = |place: Place| {
             if place.at.port == 0 {
                 return Err(Error::config("the server's port must be 1 to 65535"));
             }
             let known = self.known_hosts.as_deref();
             let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &place.at)?;
-            Ok(Path { way: way(&place, &leg)?, name: place.at, host_keys })
+            let (way, proxy) = (way(&place, &leg)?, self.proxy.clone());
+            Ok(Path { way, name: place.at, host_keys, proxy })
         };
         places.into_iter().map(path).collect()
     }

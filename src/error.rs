@@ -22,6 +22,8 @@ pub enum Code {
     HostKeyChanged,
     /// The server's host key is marked as revoked.
     HostKeyRevoked,
+    /// A proxy could not be reached, or does not connect.
+    Proxy,
     /// The peer did not get through a phase of the handshake in time.
     HandshakeTimeout,
     /// The peer refused to open the channel.
@@ -50,6 +52,7 @@ impl Code {
             Self::HostKeyUnknown => "ERR_ALKNET_HOST_KEY_UNKNOWN",
             Self::HostKeyChanged => "ERR_ALKNET_HOST_KEY_CHANGED",
             Self::HostKeyRevoked => "ERR_ALKNET_HOST_KEY_REVOKED",
+            Self::Proxy => "ERR_ALKNET_PROXY",
             Self::HandshakeTimeout => "ERR_ALKNET_HANDSHAKE_TIMEOUT",
             Self::ChannelRejected => "ERR_ALKNET_CHANNEL_REJECTED",
             Self::SessionClosed => "ERR_ALKNET_SESSION_CLOSED",
@@ -234,6 +237,12 @@ impl Error {
         self.with(|inner| inner.refusal = Some(refusal))
     }
 
+    /// Keeps the system error behind it.
+    #[must_use]
+    pub fn caused_by(self, source: io::Error) -> Self {
+        self.with(|inner| inner.source = Some(Arc::new(source)))
+    }
+
     /// The kind of failure.
     pub fn code(&self) -> Code {
         self.0.code
@@ -264,7 +273,7 @@ impl Error {
         self.0.fingerprint.as_deref()
     }
 
-    /// Channel refusals: the peer's reason.
+    /// Channel refusals: the peer's reason. Proxies: theirs.
     pub fn refusal(&self) -> Option<Refusal> {
         self.0.refusal
     }
@@ -290,7 +299,7 @@ impl From<Error> for io::Error {
 }
 
 /// The POSIX name of an I/O error, as Node and people spell it. `EIO` when there is none.
-pub(crate) fn posix_name(error: &io::Error) -> &'static str {
+pub fn posix_name(error: &io::Error) -> &'static str {
     use io::ErrorKind as K;
     match error.kind() {
         K::ConnectionRefused => "ECONNREFUSED",

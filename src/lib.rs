@@ -29,12 +29,12 @@ mod transport;
 
 pub use auth::{KeyInfo, KeySource, Limits, Passphrase, Penalties, Trust};
 pub use client::{
-    ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Reconnect,
+    ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Proxy, Reconnect,
     RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, inspect_key,
     open_session,
 };
 pub use config::{Bind, PortForwardSpec, Transport};
-pub use error::{Code, Error, Phase, Refusal, Result};
+pub use error::{Code, Error, Phase, Refusal, Result, posix_name};
 pub use forward::ForwardMetrics;
 pub use server::{ForwardPolicy, ServeOptions, Server, serve};
 pub use ssh::{Events, Info, Keepalive, Observer, Read, Session, Stream};

@@ -12,6 +12,7 @@ use crate::auth::{
     Gate, HostKey, KeyRing, KeySource, Limits, Locked, Offence, Passphrase, wipe_stack,
 };
 use crate::config::{Place, Transport};
+use crate::dial::Proxy;
 use crate::error::{Error, Result};
 use crate::listen::{Incoming, Listener, serve as accept_loop};
 use crate::scope::Scope;
@@ -58,6 +59,8 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// What clients may reach through this server, and where they may listen. Default `None`: nothing but [`crate::CONTROL`].
     pub forwarding: Option<ForwardPolicy>,
+    /// What TCP targets of clients are dialled through. Names are left to it; see docs/proxies.md for what that means. Default `None`.
+    pub proxy: Option<Proxy>,
     /// Whether streams to [`crate::CONTROL`] are accepted, for [`Server::accept`] to take. Default true.
     pub control: bool,
 }
@@ -76,6 +79,7 @@ impl Default for ServeOptions {
             rekey_bytes: DEFAULT_REKEY_BYTES,
             limits: Limits::default(),
             forwarding: None,
+            proxy: None,
             control: true,
         }
     }
@@ -109,6 +113,11 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let (key, keys) = load_keys(options, &scope).await?;
     let (listeners, listening) = bind_all(&places).await?;
     let addresses: Vec<_> = listening.iter().map(|(_, address)| *address).collect();
+    let forwarding = options
+        .forwarding
+        .as_ref()
+        .map(|policy| offer(policy, &addresses, options.proxy.as_ref(), &scope))
+        .transpose()?;
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let policy = Arc::new(Policy {
@@ -120,7 +129,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         channels: Arc::new(Semaphore::new(limits.max_channels.min(Semaphore::MAX_PERMITS))),
         backlog: Arc::clone(&backlog),
         control: options.control,
-        forwarding: options.forwarding.as_ref().map(|policy| offer(policy, &addresses, &scope)),
+        forwarding,
     });
     wipe_stack();
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));

@@ -49,6 +49,7 @@ export function connectOptions(
     hostKeys: hostKeys(options.hostKeys),
     knownHosts: knownHosts(options.knownHosts),
     trust: trust(options.trust),
+    proxy: text('options.proxy', options.proxy),
     connectTimeout: integer('options.connectTimeout', options.connectTimeout, 1, LONGEST),
     ...keepalive(options.keepalive),
     window: window(options.window),
@@ -89,6 +90,7 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
     limits: limits(options.limits),
     forwarding: forwarding(options.forwarding),
+    proxy: text('options.proxy', options.proxy),
   })
 }
 

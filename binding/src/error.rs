@@ -31,7 +31,7 @@ impl From<alknet::Error> for NativeError {
             port,
             fingerprint: error.shown_fingerprint().map(str::to_owned),
             reason: error.refusal().map(|refusal| refusal.as_str().to_owned()),
-            cause_code: error.cause().map(|_| error.code().as_str().to_owned()),
+            cause_code: error.cause().map(|cause| alknet::posix_name(cause).to_owned()),
             cause_message: error.cause().map(ToString::to_string),
         }
     }

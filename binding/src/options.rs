@@ -24,6 +24,7 @@ pub struct NativeConnectOptions {
     pub host_keys: Option<Vec<String>>,
     pub known_hosts: Option<Vec<NativeSource>>,
     pub trust: Option<String>,
+    pub proxy: Option<String>,
     pub connect_timeout: Option<u32>,
     pub keepalive_interval: Option<u32>,
     pub keepalive_count: Option<u32>,
@@ -56,6 +57,7 @@ pub struct NativeServeOptions {
     pub limits: Option<NativeLimits>,
     /// Absent: no forwards.
     pub forwarding: Option<NativeForwardPolicy>,
+    pub proxy: Option<String>,
 }
 
 impl TryFrom<NativeConnectOptions> for ConnectOptions {
@@ -75,6 +77,7 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
                 list.into_iter().filter_map(|s| source(s.path, s.contents.as_ref())).collect()
             }),
             trust: options.trust.map_or(Ok(default.trust), |text| text.parse())?,
+            proxy: options.proxy.map(|url| url.parse()).transpose()?,
             timeout: millis(options.connect_timeout, default.timeout),
             keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
             window: options.window.unwrap_or(default.window),
@@ -104,6 +107,7 @@ impl TryFrom<NativeServeOptions> for ServeOptions {
             rekey_bytes: options.rekey_bytes.unwrap_or(default.rekey_bytes),
             limits: options.limits.map_or(default.limits, Into::into),
             forwarding: options.forwarding.map(Into::into),
+            proxy: options.proxy.map(|url| url.parse()).transpose()?,
             control: default.control,
         })
     }

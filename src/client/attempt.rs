@@ -1,6 +1,5 @@
 //! One attempt at a session, over the ways to the server in their order, and all that it takes to repeat it.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::auth::HostKeys;
+use crate::dial::Proxy;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
 use crate::ssh::{self, Login, Session};
@@ -29,6 +29,8 @@ pub(super) struct Path {
     pub(super) way: Arc<dyn Way>,
     pub(super) name: HostPort,
     pub(super) host_keys: HostKeys,
+    /// What its TCP legs go through.
+    pub(super) proxy: Option<Proxy>,
 }
 
 impl Attempt {
@@ -72,7 +74,23 @@ impl Path {
             let link = self.way.dial(&phase).await?;
             ssh::handshake(link, &self.name.to_string(), host_keys, login, &scope, &phase).await
         };
-        within(limit, &self.name, &phase, attempt).await
+        match tokio::time::timeout(limit, attempt).await {
+            Ok(done) => done,
+            Err(_) => Err(self.late(limit, *phase.lock())),
+        }
+    }
+
+    /// Says in which phase the time ran out.
+    fn late(&self, limit: Duration, phase: Phase) -> Error {
+        let (code, what) = match phase {
+            Phase::Kex => (Code::HandshakeTimeout, "did not finish the SSH key exchange"),
+            Phase::Auth => (Code::HandshakeTimeout, "did not finish the log-in"),
+            _ => (Code::System("ETIMEDOUT"), "did not answer"),
+        };
+        let proxy = self.proxy.as_ref().map(|proxy| format!(" through proxy {proxy}"));
+        let proxy = proxy.unwrap_or_default();
+        let message = format!("{} {what} within {} ms{proxy}", self.name, limit.as_millis());
+        Error::new(code, message).at(phase).address(&self.name.host, self.name.port)
     }
 }
 
@@ -90,26 +108,4 @@ fn together(mut failures: Vec<Error>) -> Error {
     let before: Vec<_> = failures.iter().map(ToString::to_string).collect();
     let help = last.help().map(|help| format!("{help}; ")).unwrap_or_default();
     last.hint(format!("{help}before this: {}", before.join("; ")))
-}
-
-/// Limits an attempt, and says in which phase the time ran out.
-async fn within<T>(
-    limit: Duration,
-    server: &HostPort,
-    phase: &Mutex<Phase>,
-    attempt: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    match tokio::time::timeout(limit, attempt).await {
-        Ok(done) => done,
-        Err(_) => {
-            let phase = *phase.lock();
-            let (code, what) = match phase {
-                Phase::Kex => (Code::HandshakeTimeout, "did not finish the SSH key exchange"),
-                Phase::Auth => (Code::HandshakeTimeout, "did not finish the log-in"),
-                _ => (Code::System("ETIMEDOUT"), "did not answer"),
-            };
-            let message = format!("{server} {what} within {} ms", limit.as_millis());
-            Err(Error::new(code, message).at(phase).address(&server.host, server.port))
-        }
-    }
 }

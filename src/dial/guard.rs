@@ -1,14 +1,14 @@
-//! Dialling for others: every address is looked at after the name was looked up, and what was looked at is what is dialled.
+//! Dialling for others: every address is looked at after the name was looked up, and what was looked at is what is dialled. Through a
+//! proxy names are the proxy's to look up, so that only what is written can be looked at.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::Dialer;
 use super::direct::{connect_any, resolve, unix};
+use super::{Dialer, Proxy};
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::io::Connected;
 use crate::target::{HostPort, Target};
@@ -45,6 +45,43 @@ impl Guard {
         !denied
     }
 
+    /// Whether a proxy may be asked for `at`: an address by itself, a name unless it is another spelling of one.
+    fn allows_unresolved(&self, at: &HostPort) -> bool {
+        let allows = |ip: IpAddr| self.allows(SocketAddr::new(ip, at.port));
+        if let Ok(ip) = at.host.parse() {
+            return allows(ip);
+        }
+        let name = at.host.strip_suffix('.').unwrap_or(&at.host);
+        let last = name.rsplit('.').next().unwrap_or_default();
+        if last.eq_ignore_ascii_case("localhost") {
+            return allows(Ipv4Addr::LOCALHOST.into()) && allows(Ipv6Addr::LOCALHOST.into());
+        }
+        at.port != 0 && !is_number(last)
+    }
+
+    async fn tcp_through(&self, proxy: &Proxy, at: &HostPort) -> Result<Connected> {
+        if !self.allows_unresolved(at) {
+            return Err(prohibited());
+        }
+        let error = match tokio::time::timeout(DNS_LIMIT + CONNECT_LIMIT, proxy.dial(at)).await {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(error)) => error,
+            Err(_) => Error::new(Code::Proxy, "the proxy did not answer in time").at(Phase::Tcp),
+        };
+        // What the proxy says of the target is for the client, what is wrong with the proxy is for the operator. Its own words
+        // may have the target in them, so they are not logged.
+        match (error.refusal(), error.cause()) {
+            (Some(Refusal::Prohibited), _) => Err(prohibited()),
+            (Some(Refusal::ConnectFailed), Some(cause)) => {
+                Err(Error::system("connect", &at.to_string(), cause.kind().into()).at(Phase::Tcp))
+            }
+            _ => {
+                tracing::warn!(%proxy, code = error.code().as_str(), "the proxy does not connect");
+                Err(error)
+            }
+        }
+    }
+
     async fn tcp(&self, at: &HostPort) -> Result<Connected> {
         let late = |what: &str| {
             Error::new(Code::System("ETIMEDOUT"), format!("{what} {at} in time")).at(Phase::Tcp)
@@ -64,8 +101,11 @@ impl Guard {
     }
 }
 
-/// Dials from this machine what a [`Guard`] allows.
-pub(crate) struct Guarded(pub(crate) Arc<Guard>);
+/// Dials what a [`Guard`] allows: from this machine, or TCP through a proxy.
+pub(crate) struct Guarded {
+    pub(crate) guard: Guard,
+    pub(crate) proxy: Option<Proxy>,
+}
 
 impl Dialer for Guarded {
     fn dial<'a>(
@@ -74,9 +114,10 @@ impl Dialer for Guarded {
         _origin: Option<SocketAddr>,
     ) -> BoxFuture<'a, Result<Connected>> {
         async move {
-            match target {
-                Target::Tcp(at) => self.0.tcp(at).await,
-                Target::Unix(path) if self.0.unix => unix(path).await,
+            match (target, &self.proxy) {
+                (Target::Tcp(at), None) => self.guard.tcp(at).await,
+                (Target::Tcp(at), Some(proxy)) => self.guard.tcp_through(proxy, at).await,
+                (Target::Unix(path), _) if self.guard.unix => unix(path).await,
                 _ => Err(prohibited()),
             }
         }
@@ -103,6 +144,16 @@ fn plain(ip: IpAddr) -> IpAddr {
         [0x64, 0xff9b, 0 | 1, .., high, low] => at(high, low),
         [0x2002, high, low, ..] => at(high, low),
         _ => ip,
+    }
+}
+
+/// Whether a name that ends in `label` is read as an IPv4 address by some: `127.1`, `0x7f.1`, `2130706433` (URL standard, "ends in a
+/// number").
+fn is_number(label: &str) -> bool {
+    let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    match hex {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => label.bytes().all(|byte| byte.is_ascii_digit()),
     }
 }
 
@@ -193,6 +244,34 @@ mod tests {
             assert!(!allows(&public, ip), "{ip} was allowed");
         }
         assert!(allows(&public, "1.1.1.1"));
+    }
+
+    #[test]
+    fn no_spelling_of_a_forbidden_address_is_left_to_a_proxy() {
+        let at = |host: &str, port| HostPort { host: host.to_owned(), port };
+        let guard = Guard { own: vec![([127, 0, 0, 1], 22).into()], ..Guard::default() };
+        for host in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "2852039166",
+            "0xa9fea9fe",
+            "169.254.43518",
+            "0251.0376.0251.0376",
+            "0xA9.0xfe.0xa9.0xfe.",
+            "0x",
+            "",
+            ".",
+        ] {
+            assert!(!guard.allows_unresolved(&at(host, 80)), "{host} was left to the proxy");
+        }
+        for host in ["localhost", "LOCALHOST.", "app.localhost", "127.0.0.1"] {
+            assert!(!guard.allows_unresolved(&at(host, 22)), "{host} was left to the proxy");
+            assert!(guard.allows_unresolved(&at(host, 80)), "{host} was refused");
+        }
+        for host in ["example.com", "x.onion", "10.in-addr.arpa", "1.1.1.1", "0x.example", "a1"] {
+            assert!(guard.allows_unresolved(&at(host, 80)), "{host} was refused");
+        }
+        assert!(!guard.allows_unresolved(&at("example.com", 0)));
     }
 
     #[test]

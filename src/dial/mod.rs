@@ -2,9 +2,11 @@
 
 mod direct;
 mod guard;
+mod proxy;
 mod sockets;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
@@ -12,11 +14,21 @@ pub(crate) use direct::Direct;
 #[cfg(unix)]
 pub(crate) use direct::socket_name;
 pub(crate) use guard::{Guard, Guarded};
+use proxy::Proxied;
+pub use proxy::Proxy;
 pub(crate) use sockets::prepare;
 
 use crate::error::Result;
 use crate::io::Connected;
 use crate::target::Target;
+
+/// Dials TCP, through the proxy if there is one.
+pub(crate) fn by_way_of(proxy: Option<Proxy>) -> Arc<dyn Dialer> {
+    match proxy {
+        Some(proxy) => Arc::new(Proxied(proxy)),
+        None => Arc::new(Direct),
+    }
+}
 
 /// Opens streams. A dial returns once the far end has confirmed, and never tries again; dropping the future cancels it.
 pub(crate) trait Dialer: Send + Sync + 'static {

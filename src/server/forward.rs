@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::config::Bind;
-use crate::dial::{Dialer, Guard, Guarded};
+use crate::dial::{Dialer, Guard, Guarded, Proxy};
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::forward::Forward;
 use crate::listen::{Fixed, Request};
@@ -64,25 +64,35 @@ impl Default for ForwardPolicy {
 }
 
 /// What `policy` offers, on a server that listens at `own`.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG` for a policy that cannot be held when `proxy` looks names up.
 pub(super) fn offer(
     policy: &ForwardPolicy,
     own: &[SocketAddr],
+    proxy: Option<&Proxy>,
     scope: &Scope,
-) -> Arc<dyn Forwarding> {
+) -> Result<Arc<dyn Forwarding>> {
+    if policy.public_only && proxy.is_some() {
+        let why = "publicOnly and a proxy contradict each other";
+        return Err(Error::config(format!(
+            "{why}: nobody here sees what the proxy's names lead to"
+        )));
+    }
     let guard = Guard {
         link_local: policy.link_local,
         public_only: policy.public_only,
         unix: policy.unix,
         own: own.to_vec(),
     };
-    let dialer = Arc::new(Guarded(Arc::new(guard)));
-    Arc::new(Offer {
+    let dialer = Arc::new(Guarded { guard, proxy: proxy.cloned() });
+    Ok(Arc::new(Offer {
         policy: policy.clone(),
         forward: Forward::new(dialer, DIAL_LIMIT, MAX_FORWARDED),
         scope: scope.clone(),
         held: Arc::default(),
         count: AtomicU64::new(0),
-    })
+    }))
 }
 
 struct Offer {

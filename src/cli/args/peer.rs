@@ -43,6 +43,9 @@ pub(in crate::cli) struct Peer {
     /// What becomes of a server that no known_hosts file names: refuse it, or accept and write it down once
     #[arg(long, value_name = "HOW", default_value = "strict", env = "ALKNET_TRUST")]
     pub(in crate::cli) trust: Trust,
+    /// A proxy to reach the server through: socks5://[USER:PASSWORD@]HOST:PORT or http://…
+    #[arg(long, value_name = "URL", env = "ALKNET_PROXY", hide_env_values = true)]
+    pub(in crate::cli) proxy: Option<String>,
     /// An option of ssh_config(5), as Name=value: those that have a meaning here
     #[arg(short = 'o', value_name = "NAME=VALUE")]
     pub(in crate::cli) options: Vec<String>,
@@ -69,6 +72,7 @@ impl Peer {
             host_keys: Vec::new(),
             known_hosts: Vec::new(),
             trust: Trust::Strict,
+            proxy: None,
             options: Vec::new(),
             connect_timeout: 20,
             keepalive: 15,

@@ -75,6 +75,15 @@ pub(in crate::cli) struct Serve {
         help_heading = "What clients may do"
     )]
     pub(in crate::cli) public_only: bool,
+    /// A proxy that clients' targets are dialled through: socks5://[USER:PASSWORD@]HOST:PORT or http://…
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ALKNET_PROXY",
+        hide_env_values = true,
+        help_heading = "What clients may do"
+    )]
+    pub(in crate::cli) proxy: Option<String>,
     /// Log-in attempts per connection
     #[arg(long, value_name = "N", default_value_t = 6, env = "ALKNET_MAX_AUTH_ATTEMPTS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) max_auth_attempts: u32,

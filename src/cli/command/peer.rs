@@ -7,7 +7,7 @@ use super::passphrase::passphrase;
 use super::wishes::Wishes;
 use crate::auth::KeySource;
 use crate::cli::args::Peer;
-use crate::client::ConnectOptions;
+use crate::client::{ConnectOptions, Proxy};
 use crate::error::{Error, Result};
 use crate::ssh::Keepalive;
 use crate::target::HostPort;
@@ -50,6 +50,7 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
         host_keys: peer.host_keys.clone(),
         known_hosts: known_hosts(&peer.known_hosts, wishes.known_hosts),
         trust: wishes.trust.unwrap_or(peer.trust),
+        proxy: proxy(peer.proxy.as_deref())?,
         timeout: seconds(wishes.connect_timeout.unwrap_or(peer.connect_timeout)),
         keepalive: Keepalive {
             interval: seconds(wishes.keepalive.unwrap_or(peer.keepalive)),
@@ -72,6 +73,14 @@ fn at_port(server: &str, port: u16) -> Result<String> {
     let (transport, at) = server.split_once("://").unwrap_or(("", server));
     let at = HostPort::parse(at, Some(port))?;
     Ok(if transport.is_empty() { at.to_string() } else { format!("{transport}://{at}") })
+}
+
+/// Not a parser of clap's, whose message would repeat the text and with it a password.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG`.
+pub(super) fn proxy(url: Option<&str>) -> Result<Option<Proxy>> {
+    url.map(str::parse).transpose()
 }
 
 /// Whether `-o ExitOnForwardFailure=yes` was given.

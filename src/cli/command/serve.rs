@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::passphrase::passphrase;
+use super::peer::proxy;
 use super::ready::ready;
 use crate::auth::{KeySource, Limits};
 use crate::cli::Control;
@@ -30,6 +31,7 @@ pub(in crate::cli) async fn serve(
         authorized_keys: Some(KeySource::Path(options.authorized_keys.clone())),
         limits,
         forwarding: policy(options),
+        proxy: proxy(options.proxy.as_deref())?,
         // Nobody here would take them.
         control: false,
         ..ServeOptions::default()
