@@ -66,6 +66,12 @@ export interface AlknetConnectOptions {
    * refused with `ERR_ALKNET_KEY_INVALID` and the command that converts them, and so is a file that others may read.
    */
   identity?: KeySource
+  /**
+   * OpenSSH certificate of `identity`: a path, or its contents in a Buffer. Default: `IDENTITY-cert.pub` beside the key's file, if it is
+   * there, as for `ssh`. A path is read anew for every attempt. What is no user certificate for this key is refused with
+   * `ERR_ALKNET_KEY_INVALID`; beside the key it is left out, with a line in the log. The key itself is offered after it.
+   */
+  certificate?: KeySource
   /** Passphrase of `identity`, if it has one. Without the right one: `ERR_ALKNET_KEY_INVALID`. */
   passphrase?: AlknetPassphrase
   /** Takes key files whatever their owner and mode: for containers whose mounts cannot have others. Default `false`. */
@@ -336,12 +342,26 @@ export interface ConnectionInfo {
   user: string
   /** `SHA256:…` of the client's key. */
   keyFingerprint: string
+  /** The certificate that the client logged in with; `undefined` when it was the key alone. */
+  certificate: AlknetCertificate | undefined
   /** Identification string of the other end, for example `SSH-2.0-alknet_0`. */
   peer: string
   /** What the client asked for. */
   target: string
   /** Hex; the same on both ends and on every stream of one session, different between sessions. */
   sessionId: string
+}
+
+/** What an OpenSSH user certificate says of itself. */
+export interface AlknetCertificate {
+  /** Its name in the authority's books (`ssh-keygen -I`). */
+  id: string
+  /** Its number there (`ssh-keygen -z`), decimal; `'0'` when the authority does not count. */
+  serial: string
+  /** The names it stands for (`ssh-keygen -n`). */
+  principals: string[]
+  /** `SHA256:…` of the authority's key. */
+  caFingerprint: string
 }
 
 /**
@@ -419,7 +439,7 @@ export interface AlknetStream extends Duplex {
 
 // ---------------------------------------------------------------------------------------------- serve
 
-/** Where to listen, as whom, and who may log in. Only `authorizedKeys` has no default. */
+/** Where to listen, as whom, and who may log in. Only `authorizedKeys` (or `certAuthority`) has no default. */
 export interface AlknetServeOptions {
   /**
    * Addresses to listen on, as in `AlknetConnectOptions.server`. Default `'0.0.0.0'`; port 0 takes a free one, see
@@ -437,11 +457,27 @@ export interface AlknetServeOptions {
   hostKeyPassphrase?: AlknetPassphrase
   /**
    * Who may log in: path of an `authorized_keys` file, or its contents in a Buffer, with all options of sshd(8); see docs/keys.md.
-   * A file must not be writable by others, and is read again when it has changed. Without any key `serve()` rejects
-   * with `ERR_ALKNET_CONFIG`.
+   * A file must not be writable by others, and is read again when it has changed. Without any key, here or in `certAuthority`,
+   * `serve()` rejects with `ERR_ALKNET_CONFIG`.
    */
   authorizedKeys?: KeySource
-  /** As in `AlknetConnectOptions`, for `hostKey` and `authorizedKeys`. */
+  /**
+   * Authorities whose user certificates may log in: path or Buffer with lines like those of `authorizedKeys`, options included, with or
+   * without `cert-authority`. A file is watched like that of `authorizedKeys`.
+   */
+  certAuthority?: KeySource
+  /**
+   * What may not log in whatever the other two say: path or Buffer with lines that have a public key (of a user or an authority),
+   * `SHA256:…`, `serial: N`, `serial: N-M` or `id: NAME` of a certificate. A line that is not understood is `ERR_ALKNET_KEY_INVALID`. A file is
+   * watched like that of `authorizedKeys`, and open sessions of what is revoked are closed.
+   */
+  revokedKeys?: KeySource
+  /**
+   * OpenSSH certificate of `hostKey`: path or Buffer. Shown to clients that have a `@cert-authority` line for this host; the others see
+   * the plain key.
+   */
+  hostCertificate?: KeySource
+  /** As in `AlknetConnectOptions`, for `hostKey`, `authorizedKeys`, `certAuthority` and `revokedKeys`. */
   insecurePermissions?: boolean
   /** Stops the server, as `close()` does. */
   signal?: AbortSignal

@@ -500,13 +500,13 @@ describe('authorized_keys', () => {
   it('tells of lines that are not used, without their text', async () => {
     const good = await line('')
     const secret = readFileSync((await clientKey()).path, 'utf8')
-    const lines = `# keys\n\n${await line('frmo="a"')}${await line('cert-authority')}${secret}${good}`
+    const lines = `# keys\n\n${await line('frmo="a"')}${await line('principals="a"')}${secret}${good}`
     const server = await startServer({
       authorizedKeys: Buffer.from(lines.replaceAll('\n', '\r\n')),
     })
     expect(server.warnings.slice(0, 2)).toEqual([
       'authorized_keys line 3: option 1 is not known',
-      'authorized_keys line 4: certificates cannot log in yet',
+      'authorized_keys line 4: an option belongs to cert-authority, which is missing',
     ])
     for (const part of secret.split('\n').filter((part) => part.length > 8))
       expect(server.warnings.join()).not.toContain(part)

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::auth::{HostKeys, KeyInfo, KeySource, Locked, Passphrase, Trust, Use};
+use crate::auth::{HostKeys, KeyInfo, KeySource, Locked, Papers, Passphrase, Trust, Use};
 use crate::config::{Place, Transport};
 use crate::dial::by_way_of;
 use crate::error::{Error, Result};
@@ -45,6 +45,9 @@ pub struct ConnectOptions {
     pub transport: Vec<Transport>,
     /// The private key that logs in. The file must be readable by its owner only. RSA: 2,048 bits at least.
     pub identity: Option<KeySource>,
+    /// The key's OpenSSH certificate. Default: `IDENTITY-cert.pub` beside its file, if it is there, as for `ssh`; what cannot be used there
+    /// is left out. A file is read anew for every attempt.
+    pub certificate: Option<KeySource>,
     /// The key's passphrase, if it has one.
     pub passphrase: Option<Passphrase>,
     /// Takes a key file whatever its owner and mode: for containers whose mounts cannot have others. Default false.
@@ -76,6 +79,7 @@ impl Default for ConnectOptions {
             server: String::new(),
             transport: Vec::new(),
             identity: None,
+            certificate: None,
             passphrase: None,
             insecure_permissions: false,
             user: "alknet".into(),
@@ -144,9 +148,10 @@ impl ConnectOptions {
             let passphrase = passphrase.as_ref();
             Locked { source: &source, passphrase, insecure_permissions }.load(Use::User)
         };
-        let login =
-            Login { user: self.user.clone(), key: Scope::new().blocking(load).await??, settings };
-        Ok(Attempt { paths, login, timeout: self.timeout })
+        let key = Scope::new().blocking(load).await??;
+        let login = Login { user: self.user.clone(), key, certificate: None, settings };
+        let papers = Papers::of(self.certificate.as_ref(), Some(identity));
+        Ok(Attempt { paths, papers, login, timeout: self.timeout })
     }
 
     /// The ways to the server, and what its host key is looked up by on each.

@@ -27,7 +27,7 @@ mod ssh;
 mod target;
 mod transport;
 
-pub use auth::{KeyInfo, KeySource, Limits, Passphrase, Penalties, Trust};
+pub use auth::{CertificateInfo, KeyInfo, KeySource, Limits, Passphrase, Penalties, Trust};
 pub use client::{
     ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Proxy, Reconnect,
     RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, inspect_key,

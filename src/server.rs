@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::auth::{
-    Gate, HostKey, KeyRing, KeySource, Limits, Locked, Offence, Passphrase, wipe_stack,
+    Gate, HostKey, KeyLists, KeyRing, KeySource, Limits, Locked, Offence, Papers, Passphrase,
+    wipe_stack,
 };
 use crate::config::{Place, Transport};
 use crate::dial::Proxy;
@@ -44,9 +45,16 @@ pub struct ServeOptions {
     pub host_key: Option<KeySource>,
     /// The host key's passphrase, if it has one.
     pub host_key_passphrase: Option<Passphrase>,
+    /// The host key's OpenSSH certificate, shown to clients that ask for one; the others see the key. Read once.
+    pub host_certificate: Option<KeySource>,
     /// Who may log in: sshd(8), AUTHORIZED_KEYS FILE FORMAT, as docs/keys.md tells. A file must not be writable by others, and is
-    /// read again when it has changed. Required.
+    /// read again when it has changed. Required, unless there is a `cert_authority`.
     pub authorized_keys: Option<KeySource>,
+    /// Public keys whose user certificates may log in, in lines as those of `authorized_keys`, options included.
+    pub cert_authority: Option<KeySource>,
+    /// What may not log in whatever else is said: lines with a public key, `SHA256:…`, `serial: N`, `serial: N-M` or `id: NAME`. Like the
+    /// other two, a file must not be writable by others, and is read again when it has changed.
+    pub revoked_keys: Option<KeySource>,
     /// Takes key files whatever their owner and mode: for containers whose mounts cannot have others. Default false.
     pub insecure_permissions: bool,
     /// When silence means that a peer is gone.
@@ -72,7 +80,10 @@ impl Default for ServeOptions {
             transport: Vec::new(),
             host_key: None,
             host_key_passphrase: None,
+            host_certificate: None,
             authorized_keys: None,
+            cert_authority: None,
+            revoked_keys: None,
             insecure_permissions: false,
             keepalive: Keepalive::default(),
             window: DEFAULT_WINDOW,
@@ -121,7 +132,12 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let policy = Arc::new(Policy {
-        configs: ServerConfigs::new(&key.private, settings, limits.max_auth_attempts),
+        configs: ServerConfigs::new(
+            &key.private,
+            key.certificate.as_ref(),
+            settings,
+            limits.max_auth_attempts,
+        ),
         keys: Arc::clone(&keys),
         host_key_fingerprint: key.fingerprint.clone(),
         window: options.window,
@@ -169,20 +185,29 @@ async fn bind_all(
 
 /// Files and key derivation block, so not here.
 async fn load_keys(options: &ServeOptions, scope: &Scope) -> Result<(HostKey, Arc<KeyRing>)> {
-    let who = options.authorized_keys.clone().ok_or_else(|| {
-        Error::config("nobody could log in: authorizedKeys is missing")
-            .hint("give the path of an authorized_keys file, or its contents in a Buffer")
-    })?;
+    let lists = KeyLists {
+        keys: options.authorized_keys.clone(),
+        authorities: options.cert_authority.clone(),
+        revoked: options.revoked_keys.clone(),
+        insecure_permissions: options.insecure_permissions,
+    };
+    if lists.keys.is_none() && lists.authorities.is_none() {
+        return Err(Error::config("nobody could log in: authorizedKeys is missing").hint(
+            "give the path of an authorized_keys file, or its contents in a Buffer; or certAuthority",
+        ));
+    }
     let (host_key, passphrase) = (options.host_key.clone(), options.host_key_passphrase.clone());
+    let papers = Papers::of(options.host_certificate.as_ref(), None);
     let insecure_permissions = options.insecure_permissions;
     let work = move || {
-        let ring = KeyRing::open(who, insecure_permissions)?;
+        let ring = KeyRing::open(lists)?;
         let locked = host_key.as_ref().map(|source| Locked {
             source,
             passphrase: passphrase.as_ref(),
             insecure_permissions,
         });
-        Ok((HostKey::load_or_make(locked)?, Arc::new(ring)))
+        let key = HostKey::load_or_make(locked)?.certified(&papers)?;
+        Ok((key, Arc::new(ring)))
     };
     scope.blocking(work).await?
 }
@@ -224,7 +249,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Reads the authorised keys again, and nothing else. Sessions whose key may no longer log in (it is gone, it has expired, or it
+    /// Reads the authorised keys, authorities and revoked keys again, and nothing else. Sessions whose key may no longer log in (it is gone, it has expired, or it
     /// is not for their address) are told so and closed, within 2 s.
     ///
     /// A list without any line lets nobody in. Keys given in memory cannot change, but may have expired.

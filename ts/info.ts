@@ -9,6 +9,7 @@ export function connectionInfo(native: NativeInfo): ConnectionInfo {
     transport: native.transport as AlknetTransport,
     user: native.user,
     keyFingerprint: native.keyFingerprint,
+    certificate: native.certificate,
     peer: native.peer,
     target: native.target,
     sessionId: native.sessionId,

@@ -43,6 +43,7 @@ export function connectOptions(
     transport: transports(options.transport),
     identityPath: path,
     identity: contents,
+    certificate: optionalSource('options.certificate', options.certificate),
     insecurePermissions: boolean('options.insecurePermissions', options.insecurePermissions),
     user: text('options.user', options.user),
     target: text('options.target', options.target),
@@ -85,6 +86,9 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     insecurePermissions: boolean('options.insecurePermissions', options.insecurePermissions),
     authorizedKeysPath: authorizedKeys.path,
     authorizedKeys: authorizedKeys.contents,
+    certAuthority: optionalSource('options.certAuthority', options.certAuthority),
+    revokedKeys: optionalSource('options.revokedKeys', options.revokedKeys),
+    hostCertificate: optionalSource('options.hostCertificate', options.hostCertificate),
     ...keepalive(options.keepalive),
     window: window(options.window),
     rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
@@ -204,6 +208,13 @@ function source(name: string, value: KeySource | undefined): Source {
   // Not `instanceof`: test runners give every file a realm of its own.
   if (types.isUint8Array(value)) return { contents: value }
   throw invalidType(name, 'a path or a Buffer', value)
+}
+
+/** The same for a file that may be given or not. A private key has no place in it, and must not get into a message. */
+function optionalSource(name: string, value: KeySource | undefined): NativeSource | undefined {
+  if (value === undefined) return undefined
+  const { path, contents } = key(name, value)
+  return defined<NativeSource>({ path, contents })
 }
 
 /** A private key. One that is passed where a path belongs must not get into a message about a missing file. */

@@ -17,6 +17,7 @@ pub struct NativeConnectOptions {
     pub connection_string: Option<String>,
     pub identity_path: Option<String>,
     pub identity: Option<Uint8Array>,
+    pub certificate: Option<NativeSource>,
     pub passphrase: Option<Uint8Array>,
     pub insecure_permissions: Option<bool>,
     pub user: Option<String>,
@@ -50,6 +51,9 @@ pub struct NativeServeOptions {
     pub insecure_permissions: Option<bool>,
     pub authorized_keys_path: Option<String>,
     pub authorized_keys: Option<Uint8Array>,
+    pub cert_authority: Option<NativeSource>,
+    pub revoked_keys: Option<NativeSource>,
+    pub host_certificate: Option<NativeSource>,
     pub keepalive_interval: Option<u32>,
     pub keepalive_count: Option<u32>,
     pub window: Option<u32>,
@@ -69,13 +73,14 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             server: options.server.unwrap_or_default(),
             transport: transports(options.transport)?,
             identity: source(options.identity_path, options.identity.as_ref()),
+            certificate: options.certificate.and_then(given),
             passphrase: options.passphrase.as_ref().map(passphrase),
             insecure_permissions: options.insecure_permissions.unwrap_or_default(),
             user: options.user.unwrap_or(default.user),
             host_keys: options.host_keys.unwrap_or_default(),
-            known_hosts: options.known_hosts.map(|list| {
-                list.into_iter().filter_map(|s| source(s.path, s.contents.as_ref())).collect()
-            }),
+            known_hosts: options
+                .known_hosts
+                .map(|list| list.into_iter().filter_map(given).collect()),
             trust: options.trust.map_or(Ok(default.trust), |text| text.parse())?,
             proxy: options.proxy.map(|url| url.parse()).transpose()?,
             timeout: millis(options.connect_timeout, default.timeout),
@@ -102,6 +107,9 @@ impl TryFrom<NativeServeOptions> for ServeOptions {
             host_key_passphrase: options.host_key_passphrase.as_ref().map(passphrase),
             insecure_permissions: options.insecure_permissions.unwrap_or_default(),
             authorized_keys: source(options.authorized_keys_path, options.authorized_keys.as_ref()),
+            cert_authority: options.cert_authority.and_then(given),
+            revoked_keys: options.revoked_keys.and_then(given),
+            host_certificate: options.host_certificate.and_then(given),
             keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
             window: options.window.unwrap_or(default.window),
             rekey_bytes: options.rekey_bytes.unwrap_or(default.rekey_bytes),
@@ -126,6 +134,10 @@ pub(crate) fn source(path: Option<String>, memory: Option<&Uint8Array>) -> Optio
         Some(bytes) => Some(KeySource::memory(bytes.to_vec())),
         None => path.map(|path| KeySource::Path(path.into())),
     }
+}
+
+fn given(given: NativeSource) -> Option<KeySource> {
+    source(given.path, given.contents.as_ref())
 }
 
 fn millis(given: Option<u32>, default: Duration) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alknet::{Info, Read};
+use alknet::{CertificateInfo, Info, Read};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -20,6 +20,7 @@ pub struct NativeInfo {
     pub transport: String,
     pub user: String,
     pub key_fingerprint: String,
+    pub certificate: Option<NativeCertificate>,
     pub host_key_fingerprint: String,
     pub peer: String,
     pub target: String,
@@ -36,10 +37,32 @@ impl From<&Info> for NativeInfo {
             transport: info.transport.to_owned(),
             user: info.user.clone(),
             key_fingerprint: info.key_fingerprint.clone(),
+            certificate: info.certificate.as_ref().map(NativeCertificate::from),
             host_key_fingerprint: info.host_key_fingerprint.clone(),
             peer: info.peer.clone(),
             target: info.target.clone(),
             session_id: info.session_id.clone(),
+        }
+    }
+}
+
+/// What a certificate says of itself.
+#[napi(object)]
+pub struct NativeCertificate {
+    pub id: String,
+    /// Decimal: a number of JavaScript holds 53 bits of its 64.
+    pub serial: String,
+    pub principals: Vec<String>,
+    pub ca_fingerprint: String,
+}
+
+impl From<&CertificateInfo> for NativeCertificate {
+    fn from(info: &CertificateInfo) -> Self {
+        Self {
+            id: info.id.clone(),
+            serial: info.serial.to_string(),
+            principals: info.principals.clone(),
+            ca_fingerprint: info.ca_fingerprint.clone(),
         }
     }
 }

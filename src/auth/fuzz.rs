@@ -6,7 +6,7 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PublicKey};
 
 use super::known_hosts::{Found, KnownHosts, Verdict};
-use super::{AuthorizedKeys, HostKeys, KeySource, Locked, Trust, Use, fingerprint};
+use super::{AuthorizedKeys, HostKeys, KeyLists, KeySource, Locked, Trust, Use, fingerprint};
 use crate::error::Result;
 use crate::target::HostPort;
 
@@ -52,7 +52,10 @@ pub(crate) fn known_hosts(text: &[u8]) {
 /// A list is read to its end whatever is in it: a good line lets its key in and no other, and a bad one harms no other.
 pub(crate) fn authorized_keys(text: &[u8]) {
     let key = PublicKey::from_openssh(OTHER).expect("a key");
-    let list = |bytes: &[u8]| AuthorizedKeys::load(&KeySource::memory(bytes), false);
+    let list = |bytes: &[u8]| {
+        let keys = Some(KeySource::memory(bytes));
+        AuthorizedKeys::load(&KeyLists { keys, ..KeyLists::default() })
+    };
     let named = String::from_utf8_lossy(text).lines().any(|line| line.contains(BLOB));
     for around in [[text, OTHER.as_bytes()], [OTHER.as_bytes(), text]] {
         // What begins as a private key is refused as a whole.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{Algorithm, PublicKey};
+use russh::keys::{Algorithm, Certificate, PublicKey};
 use tokio::time::Instant;
 
+use super::certificate::check_host;
 use super::known_hosts::{Attempt, Entry, Found, KnownHosts, Verdict};
 use super::{KeySource, fingerprint};
 use crate::error::{Code, Error, Phase, Result};
@@ -52,8 +53,15 @@ pub(crate) struct HostKeys {
     known: Option<Arc<KnownHosts>>,
     found: Found,
     trust: Trust,
-    /// The type of the key that was accepted last.
-    accepted: Arc<Mutex<Option<Algorithm>>>,
+    /// What was accepted last.
+    accepted: Arc<Mutex<Option<Accepted>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Accepted {
+    algorithm: Algorithm,
+    /// An authority answers for the server, whatever its key.
+    certified: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -85,8 +93,12 @@ impl HostKeys {
         Ok(Self { pins, known, found: Found::default(), trust, accepted: Arc::default() })
     }
 
-    /// Accepts from now on this one key only, unless the files revoke it.
+    /// Accepts from now on this one key only, unless the files revoke it. A server that an authority answers for may have another,
+    /// with a certificate.
     pub(crate) fn demand(&mut self, fingerprint: &str) {
+        if self.accepted.lock().as_ref().is_some_and(|accepted| accepted.certified) {
+            return;
+        }
         self.pins = vec![Expected::Fingerprint(fingerprint.to_owned())];
     }
 
@@ -103,13 +115,18 @@ impl HostKeys {
 
     /// The types of the keys that the server should show, so that it does not show another one than the one that is known.
     pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
-        if let Some(accepted) = self.accepted.lock().clone() {
-            return vec![accepted];
+        if let Some(accepted) = &*self.accepted.lock() {
+            return vec![accepted.algorithm.clone()];
         }
         if self.pins.is_empty() {
             return self.found.algorithms();
         }
         self.pins.iter().filter_map(Expected::algorithm).collect()
+    }
+
+    /// Whether the server is to show a certificate if it has one: there is an authority for it, and no pin.
+    pub(crate) fn wants_certificate(&self) -> bool {
+        self.pins.is_empty() && self.found.has_authorities()
     }
 
     /// Decides on the key that a server proved. Returns its fingerprint. Cancel-safe: what is written is whole.
@@ -120,8 +137,46 @@ impl HostKeys {
     pub(crate) async fn check(&self, server: &str, key: &PublicKey) -> Result<String> {
         let shown = Shown { server, key: key.key_data(), fingerprint: fingerprint(key) };
         let fingerprint = self.judge(shown).await?;
-        *self.accepted.lock() = Some(key.algorithm());
+        *self.accepted.lock() = Some(Accepted { algorithm: key.algorithm(), certified: false });
         Ok(fingerprint)
+    }
+
+    /// The same for a certificate. As in ssh, one that does not count leaves the key in it, which may be known by itself; but it
+    /// is not written down.
+    ///
+    /// # Errors
+    /// Those of [`HostKeys::check`].
+    pub(crate) fn check_certificate(
+        &self,
+        server: &str,
+        certificate: &Certificate,
+        now: i64,
+    ) -> Result<String> {
+        let key = certificate.public_key();
+        let shown = Shown { server, key, fingerprint: fingerprint_of(key) };
+        let authority = certificate.signature_key();
+        for revoked in [key, authority] {
+            if let Some(entry) = self.found.revoked(revoked) {
+                return Err(shown.revoked(entry));
+            }
+        }
+        let host = self.known.as_ref().map_or(server, |known| known.host());
+        let verdict = match self.wants_certificate() && self.found.is_authority(authority) {
+            true => check_host(certificate, authority, host, now),
+            false => Err("no authority that is known has signed it"),
+        };
+        match verdict {
+            Ok(()) => {}
+            Err(_) if self.pins.iter().any(|pin| pin.is(&shown)) => {}
+            Err(_) if !self.pins.is_empty() => return Err(shown.not_pinned()),
+            Err(why) => self.decide(&self.found, &shown).map_err(|error| {
+                let hint = error.help().map(|hint| format!("; {hint}")).unwrap_or_default();
+                error.hint(format!("its certificate does not count: {why}{hint}"))
+            })?,
+        }
+        *self.accepted.lock() =
+            Some(Accepted { algorithm: key.algorithm(), certified: verdict.is_ok() });
+        Ok(shown.fingerprint)
     }
 
     async fn judge(&self, shown: Shown<'_>) -> Result<String> {

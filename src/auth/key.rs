@@ -8,9 +8,10 @@ use std::sync::Arc;
 use russh::keys::ssh_encoding::base64::{Base64, Encoding};
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::ssh_key::{Error as KeyError, Kdf};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey};
+use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PrivateKey, PublicKey};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::Papers;
 use super::file::{self, quoted};
 use super::key_line::RSA_BITS;
 use crate::error::{Code, Error, Phase, Result};
@@ -282,6 +283,8 @@ pub(crate) struct HostKey {
     pub(crate) fingerprint: String,
     /// `ssh-ed25519 AAAA…`, without a comment.
     pub(crate) public: String,
+    /// What an authority says of it.
+    pub(crate) certificate: Option<Certificate>,
 }
 
 impl HostKey {
@@ -301,6 +304,15 @@ impl HostKey {
         let public = PublicKey::from(private.public_key().key_data().clone());
         let fingerprint = fingerprint(&public);
         let public = public.to_openssh().map_err(broken)?.trim().to_owned();
-        Ok(Self { private, fingerprint, public })
+        Ok(Self { private, fingerprint, public, certificate: None })
+    }
+
+    /// The same with its certificate, if it has one. Blocks.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_KEY_INVALID` for what is no host certificate of this key; the file's own failure.
+    pub(crate) fn certified(self, papers: &Papers) -> Result<Self> {
+        let certificate = papers.load(&self.private, Use::Host)?;
+        Ok(Self { certificate, ..self })
     }
 }

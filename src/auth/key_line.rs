@@ -26,18 +26,24 @@ pub(super) enum Line {
 
 /// A key that signs the certificates of users.
 #[derive(Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "read once user certificates can log in")]
 pub(super) struct Authority {
     pub(super) key: KeyData,
     pub(super) rules: KeyRules,
     /// Names of which a certificate must have one, instead of the user's.
     pub(super) principals: Option<Vec<String>>,
-    /// Forwarding wants the certificate to say so.
-    pub(super) permit_port_forwarding: bool,
 }
 
 /// Parses a line. `None` for blank lines and comments.
 pub(super) fn parse(line: &str) -> Result<Option<Line>, Reason> {
+    parse_with(Options::default(), line)
+}
+
+/// Parses a line of a file of authorities: every key in it is one, with `cert-authority` in front or not.
+pub(super) fn parse_authority(line: &str) -> Result<Option<Line>, Reason> {
+    parse_with(Options::of_authority(), line)
+}
+
+fn parse_with(mut parsed: Options, line: &str) -> Result<Option<Line>, Reason> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
@@ -49,7 +55,6 @@ pub(super) fn parse(line: &str) -> Result<Option<Line>, Reason> {
         true => ("", line),
         false => split_options(line)?,
     };
-    let mut parsed = Options::default();
     parsed.read(options)?;
     let key = parse_key(rest)?;
     parsed.finish(key).map(Some)
@@ -202,9 +207,12 @@ mod tests {
         match parse(&line) {
             Ok(Some(Line::Authority(authority))) => {
                 assert_eq!(authority.principals, Some(vec!["a".into(), "b".into()]));
-                assert!(authority.permit_port_forwarding);
             }
             other => panic!("{other:?}"),
+        }
+        for options in ["", "cert-authority ", "principals=\"a\" "] {
+            let line = format!("{options}{KEY}");
+            assert!(matches!(parse_authority(&line), Ok(Some(Line::Authority(_)))), "{line}");
         }
         for options in ["principals=\"a\"", "permit-port-forwarding"] {
             assert!(refused(&format!("{options} {KEY}")).contains("cert-authority"));

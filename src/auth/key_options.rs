@@ -18,6 +18,11 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// Those of a line that names an authority whether it says so or not.
+    pub(super) fn of_authority() -> Self {
+        Self { authority: true, ..Self::default() }
+    }
+
     pub(super) fn read(&mut self, text: &str) -> Result<(), Reason> {
         let mut rest = text;
         let mut number = 1;
@@ -115,12 +120,8 @@ impl Options {
     pub(super) fn finish(self, key: KeyData) -> Result<Line, Reason> {
         let Self { rules, authority, principals, permit_port_forwarding } = self;
         if authority {
-            return Ok(Line::Authority(Authority {
-                key,
-                rules,
-                principals,
-                permit_port_forwarding,
-            }));
+            // Forwarding always wants the certificate to carry the extension, so this option has nothing to add.
+            return Ok(Line::Authority(Authority { key, rules, principals }));
         }
         if principals.is_some() || permit_port_forwarding {
             return Err("an option belongs to cert-authority, which is missing".into());

@@ -1,4 +1,4 @@
-//! The list of who may log in while a server runs: read again when it changes, replaced as a whole.
+//! The lists of who may log in while a server runs: read again when one changes, replaced as a whole.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::authorized_keys::AuthorizedKeys;
+use super::authorized_keys::{AuthorizedKeys, KeyLists};
 use super::file::Stamp;
 use super::key::KeySource;
 use crate::error::Result;
@@ -16,29 +16,28 @@ const WRITING: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct KeyRing {
-    source: KeySource,
-    insecure_permissions: bool,
+    lists: KeyLists,
     list: watch::Sender<Arc<AuthorizedKeys>>,
-    /// The state of the file that was last looked at; `None` while it may still change unseen. Held while the file is read,
+    /// The states of the files that were last looked at; `None` while one may still change unseen. Held while they are read,
     /// so that an older list never replaces a newer one.
     seen: Mutex<Option<Seen>>,
 }
 
-/// A file's state; without a stamp it could not be looked at.
+/// Files' states, in order; one without a stamp could not be looked at.
 #[derive(PartialEq, Eq)]
-struct Seen(Option<Stamp>);
+struct Seen(Vec<Option<Stamp>>);
 
 impl KeyRing {
-    /// Reads the list for the first time. Blocks.
+    /// Reads the lists for the first time. Blocks.
     ///
     /// # Errors
-    /// `ERR_ALKNET_CONFIG` when nobody could log in, `ERR_ALKNET_KEY_INVALID` for a file that others may change; its own failure.
-    pub(crate) fn open(source: KeySource, insecure_permissions: bool) -> Result<Self> {
-        let (list, stamp) = AuthorizedKeys::load(&source, insecure_permissions)?;
-        list.must_let_somebody_in(&source)?;
+    /// `ERR_ALKNET_CONFIG` when nobody could log in, `ERR_ALKNET_KEY_INVALID` for a file that others may change and for a list of
+    /// revoked keys that is not understood; the file's own failure.
+    pub(crate) fn open(lists: KeyLists) -> Result<Self> {
+        let (list, stamps) = AuthorizedKeys::load(&lists)?;
+        list.must_let_somebody_in(&lists)?;
         let list = watch::Sender::new(Arc::new(list));
-        let seen = Mutex::new(stamp.and_then(Seen::settled));
-        Ok(Self { source, insecure_permissions, list, seen })
+        Ok(Self { lists, list, seen: Mutex::new(Seen::settled(stamps)) })
     }
 
     /// The list as it is now.
@@ -51,25 +50,22 @@ impl KeyRing {
         self.list.subscribe()
     }
 
-    /// Reads the list again; on failure the old one stays. Everybody who is logged in is judged anew, whether it has changed or
-    /// not. Blocks.
+    /// Reads the lists again; on failure the old ones stay. Everybody who is logged in is judged anew, whether anything has changed
+    /// or not. Blocks.
     ///
     /// # Errors
-    /// Those of [`KeyRing::open`], but for a list without any line, which lets nobody in.
+    /// Those of [`KeyRing::open`], but for lists without any line, which let nobody in.
     pub(crate) fn reload(&self) -> Result<()> {
         let mut seen = self.seen.lock();
-        let (list, stamp) = AuthorizedKeys::load(&self.source, self.insecure_permissions)?;
-        if !list.is_blank() {
-            list.must_let_somebody_in(&self.source)?;
-        }
-        *seen = stamp.and_then(Seen::settled);
+        let (list, stamps) = self.load()?;
+        *seen = Seen::settled(stamps);
         self.list.send_replace(Arc::new(list));
         Ok(())
     }
 
     /// Whether [`KeyRing::refresh`] has anything to look at.
     pub(crate) fn may_change(&self) -> bool {
-        matches!(self.source, KeySource::Path(_))
+        self.lists.given().any(|source| matches!(source, KeySource::Path(_)))
     }
 
     /// Whether anybody waits for a new list.
@@ -77,41 +73,52 @@ impl KeyRing {
         self.list.receiver_count() > 0
     }
 
-    /// Reads the list again if its file has changed. What cannot be used is told once, and the old list stays. Blocks for as
-    /// long as the file system takes.
+    /// Reads the lists again if one of their files has changed. What cannot be used is told once, and the old lists stay. Blocks for
+    /// as long as the file system takes.
     pub(crate) fn refresh(&self) {
-        let KeySource::Path(path) = &self.source else { return };
         let mut seen = self.seen.lock();
-        let found = Seen(Stamp::at(path));
-        if seen.as_ref() == Some(&found) {
+        let found = Seen::now(&self.lists);
+        if seen.as_ref() == Some(&found) || found.is_being_written() {
             return;
         }
-        if found.0.as_ref().is_some_and(|stamp| stamp.is_empty() && !stamp.is_older_than(WRITING)) {
-            return;
-        }
-        let loaded = AuthorizedKeys::load(&self.source, self.insecure_permissions);
-        let usable = loaded.and_then(|(list, stamp)| match list.is_blank() {
-            true => Ok((list, stamp)),
-            false => list.must_let_somebody_in(&self.source).map(|()| (list, stamp)),
-        });
-        match usable {
-            Ok((list, stamp)) => {
-                *seen = stamp.and_then(Seen::settled);
+        match self.load() {
+            Ok((list, stamps)) => {
+                *seen = Seen::settled(stamps);
                 if **self.list.borrow() != list {
-                    tracing::info!("authorized_keys has changed");
+                    tracing::info!("the list of authorised keys has changed");
                     self.list.send_replace(Arc::new(list));
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "authorized_keys has changed and cannot be used, the old keys stay");
+                tracing::warn!(%error, "the list of authorised keys has changed and cannot be used, the old one stays");
                 *seen = Some(found);
             }
         }
     }
+
+    fn load(&self) -> Result<(AuthorizedKeys, Vec<Stamp>)> {
+        let (list, stamps) = AuthorizedKeys::load(&self.lists)?;
+        if !list.is_blank() {
+            list.must_let_somebody_in(&self.lists)?;
+        }
+        Ok((list, stamps))
+    }
 }
 
 impl Seen {
-    fn settled(stamp: Stamp) -> Option<Self> {
-        stamp.is_settled().then_some(Self(Some(stamp)))
+    fn now(lists: &KeyLists) -> Self {
+        let stamp = |source: &KeySource| match source {
+            KeySource::Path(path) => Some(Stamp::at(path)),
+            KeySource::Memory(_) => None,
+        };
+        Self(lists.given().filter_map(stamp).collect())
+    }
+
+    fn settled(stamps: Vec<Stamp>) -> Option<Self> {
+        stamps.iter().all(Stamp::is_settled).then(|| Self(stamps.into_iter().map(Some).collect()))
+    }
+
+    fn is_being_written(&self) -> bool {
+        self.0.iter().flatten().any(|stamp| stamp.is_empty() && !stamp.is_older_than(WRITING))
     }
 }

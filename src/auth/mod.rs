@@ -1,6 +1,7 @@
 //! Keys and who may use them. Decides; opens no socket and logs no secret.
 
 mod authorized_keys;
+mod certificate;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
@@ -18,9 +19,12 @@ mod limits;
 mod pattern;
 mod penalty;
 mod place;
+mod presented;
+mod revoked;
 mod source;
 
-pub(crate) use authorized_keys::AuthorizedKeys;
+pub(crate) use authorized_keys::{AuthorizedKeys, KeyLists};
+pub use certificate::CertificateInfo;
 pub(crate) use gate::Gate;
 pub(crate) use host_key::HostKeys;
 pub use host_key::Trust;
@@ -33,6 +37,7 @@ pub(crate) use keygen::{Shown, make_key_pair, shown_keys, throwaway_key};
 pub use limits::{Limits, Penalties};
 pub(crate) use penalty::Offence;
 pub(crate) use place::{Member, Place};
+pub(crate) use presented::Papers;
 
 /// Unix seconds.
 pub(crate) fn now() -> i64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::auth::HostKeys;
+use crate::auth::{HostKeys, Papers, Use};
 use crate::dial::Proxy;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
@@ -20,6 +20,8 @@ pub(super) struct Attempt {
     /// Tried in this order; never empty.
     pub(super) paths: Vec<Path>,
     pub(super) login: Login,
+    /// What an authority says of the key, read anew each time.
+    pub(super) papers: Papers,
     pub(super) timeout: Duration,
 }
 
@@ -37,8 +39,11 @@ impl Attempt {
     /// Makes one attempt: a new transport, a new SSH session. Of several ways each has an equal share of the time that is left.
     /// Dropping the future ends it.
     pub(super) async fn run(self) -> Result<Session> {
-        let Self { paths, login, timeout } = self;
+        let Self { paths, mut login, papers, timeout } = self;
         let deadline = Instant::now() + timeout;
+        let key = Arc::clone(&login.key);
+        let read = move || papers.load(&key, Use::User);
+        login.certificate = Scope::new().blocking(read).await??;
         let mut failures: Vec<Error> = Vec::new();
         for (tried, path) in paths.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -175,6 +175,7 @@ fn blank_info(ends: &Ends, policy: &Policy) -> Info {
         transport: ends.transport,
         user: String::new(),
         key_fingerprint: String::new(),
+        certificate: None,
         host_key_fingerprint: policy.host_key_fingerprint.clone(),
         peer: String::new(),
         target: String::new(),

@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use russh::client::{self, AuthResult, ChannelOpenHandle};
-use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::client::{self, ChannelOpenHandle};
+use russh::keys::{Certificate, PublicKeyOrCertificate};
 use russh::{ChannelId, ChannelOpenFailure};
 
+use super::authenticate::{Applicant, authenticate};
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
 use super::forwarded::{Forwarded, origin, refuse};
@@ -15,7 +16,7 @@ use super::refusals::Refusals;
 use super::session::{Info, Session};
 use super::settings::{self, SessionSettings};
 use super::written::Inbox;
-use crate::auth::{HostKeys, SharedKey, fingerprint, wipe_stack};
+use crate::auth::{self, HostKeys, SharedKey, fingerprint, wipe_stack};
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::Connected;
 use crate::scope::Scope;
@@ -25,6 +26,8 @@ use crate::scope::Scope;
 pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) key: SharedKey,
+    /// What an authority says of it.
+    pub(crate) certificate: Option<Certificate>,
     pub(crate) settings: SessionSettings,
 }
 
@@ -58,7 +61,8 @@ pub(crate) async fn handshake(
     let refusals = Arc::new(Refusals::default());
     let forwarded = Arc::new(Forwarded::default());
     let host_key = Arc::new(OnceLock::new());
-    let host_key_types = host_keys.algorithms();
+    let config =
+        settings::client(login.settings, &host_keys.algorithms(), host_keys.wants_certificate());
     let handler = Handler {
         core: EndGuard(Arc::clone(&core)),
         server: server.to_owned(),
@@ -67,7 +71,6 @@ pub(crate) async fn handshake(
         refusals: Arc::clone(&refusals),
         forwarded: Arc::clone(&forwarded),
     };
-    let config = settings::client(login.settings, &host_key_types);
     *phase.lock() = Phase::Kex;
     let io = Elastic::new(transport.io, Arc::clone(&link));
     let mut handle = client::connect_stream(config, io, handler)
@@ -75,7 +78,9 @@ pub(crate) async fn handshake(
         .map_err(|e| handshake_error(&core, server, &e, Phase::Kex))?;
     *phase.lock() = Phase::Auth;
     let key_fingerprint = fingerprint(login.key.public_key());
-    authenticate(&mut handle, &core, server, &login.user, login.key).await?;
+    let (key, certificate) = (Arc::clone(&login.key), login.certificate.clone());
+    let who = Applicant { server, user: &login.user, key, certificate };
+    let certificate = authenticate(&mut handle, &core, who).await?;
     // Signing has copied the key onto the stack of the session's task: a task of its own begins where that one did.
     scope.spawn(async { wipe_stack() });
     link.logged_in();
@@ -86,6 +91,7 @@ pub(crate) async fn handshake(
         transport: transport.ends.transport,
         user: login.user,
         key_fingerprint,
+        certificate,
         host_key_fingerprint: host_key.get().cloned().unwrap_or_default(),
         peer: core.peer_version().to_owned(),
         target: String::new(),
@@ -96,50 +102,12 @@ pub(crate) async fn handshake(
     Ok(Session { core, handle, refusals, forwarded, info: Arc::new(info) })
 }
 
-async fn authenticate(
-    handle: &mut client::Handle<Handler>,
+pub(super) fn handshake_error(
     core: &Core,
     server: &str,
-    user: &str,
-    key: SharedKey,
-) -> Result<()> {
-    let failed = |e: &russh::Error| handshake_error(core, server, e, Phase::Auth);
-    let shown = fingerprint(key.public_key());
-    let hashes = match key.algorithm().is_rsa() {
-        true => rsa_hashes(handle.best_supported_rsa_hash().await.map_err(|e| failed(&e))?),
-        false => &[None],
-    };
-    let mut why = format!("{server} takes RSA keys with SHA-1 only, which we do not");
-    for hash in hashes {
-        let key = PrivateKeyWithHashAlg::new(Arc::clone(&key), *hash);
-        match handle.authenticate_publickey(user, key).await.map_err(|e| failed(&e))? {
-            AuthResult::Success => return Ok(()),
-            AuthResult::Failure { remaining_methods, partial_success: true } => {
-                why = format!("{server} wants more than a key from {user}: {remaining_methods:?}");
-                break;
-            }
-            AuthResult::Failure { .. } => {
-                why = format!("{server} did not accept key {shown} for user {user}");
-            }
-        }
-    }
-    Err(Error::new(Code::AuthRejected, why)
-        .at(Phase::Auth)
-        .hint("the key's .pub line must be in the server's authorized_keys"))
-}
-
-/// The hashes to sign with, given what the server says of RSA (RFC 8308 §3.1): of one that says nothing, both are tried. Never
-/// SHA-1, which is what `None` would stand for.
-fn rsa_hashes(said: Option<Option<HashAlg>>) -> &'static [Option<HashAlg>] {
-    match said {
-        Some(Some(HashAlg::Sha256)) => &[Some(HashAlg::Sha256)],
-        Some(Some(_)) => &[Some(HashAlg::Sha512)],
-        Some(None) => &[],
-        None => &[Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
-    }
-}
-
-fn handshake_error(core: &Core, server: &str, error: &russh::Error, phase: Phase) -> Error {
+    error: &russh::Error,
+    phase: Phase,
+) -> Error {
     if let Some(known) = core.failure() {
         return known;
     }
@@ -195,11 +163,9 @@ impl client::Handler for Handler {
             PublicKeyOrCertificate::PublicKey { key, .. } => {
                 self.host_keys.check(&self.server, key).await
             }
-            PublicKeyOrCertificate::Certificate(_) => Err(Error::new(
-                Code::Protocol,
-                "the server showed a certificate, which was not asked for",
-            )
-            .at(Phase::HostKey)),
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                self.host_keys.check_certificate(&self.server, certificate, auth::now())
+            }
         };
         match verdict {
             Ok(fingerprint) => {

@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use russh::keys::{Algorithm, PublicKey};
+use russh::keys::{Algorithm, Certificate, PublicKey};
 use russh::server::Auth;
 use tokio::sync::watch;
 
 use super::accept::Door;
-use crate::auth::{self, AuthorizedKeys, KeyRing, KeyRules, Limits, Offence, fingerprint};
+use crate::auth::{
+    self, AuthorizedKeys, CertificateInfo, KeyRing, KeyRules, Limits, Offence, fingerprint,
+};
 use crate::scope::Scope;
 
 /// What a connection has tried so far.
@@ -27,11 +29,46 @@ pub(super) struct Attempts {
     door: Option<Door>,
 }
 
-/// A key whose owner has logged in.
+/// What its owner has logged in with.
 pub(super) struct Proved {
     pub(super) user: String,
-    pub(super) key: PublicKey,
+    pub(super) proof: Proof,
     pub(super) rules: Arc<KeyRules>,
+}
+
+/// What somebody logs in with.
+pub(super) enum Proof {
+    Key(PublicKey),
+    Certificate(Box<Certificate>),
+}
+
+impl Proof {
+    /// `SHA256:…` of the key, be it in a certificate.
+    pub(super) fn fingerprint(&self) -> String {
+        match self {
+            Self::Key(key) => fingerprint(key),
+            Self::Certificate(paper) => fingerprint(&PublicKey::from(paper.public_key().clone())),
+        }
+    }
+
+    pub(super) fn certificate(&self) -> Option<CertificateInfo> {
+        match self {
+            Self::Key(_) => None,
+            Self::Certificate(certificate) => Some(CertificateInfo::of(certificate)),
+        }
+    }
+
+    fn admit(
+        &self,
+        list: &AuthorizedKeys,
+        user: &str,
+        source: Option<IpAddr>,
+    ) -> Result<Arc<KeyRules>, &'static str> {
+        match self {
+            Self::Key(key) => list.admit(key, source, auth::now()),
+            Self::Certificate(paper) => list.admit_certificate(paper, user, source, auth::now()),
+        }
+    }
 }
 
 impl Attempts {
@@ -60,7 +97,8 @@ impl Attempts {
         Self { door: Some(door), ..self }
     }
 
-    /// A key is shown, with or without a signature.
+    /// A key is shown, with or without a signature; alone or in a certificate, which is not said here. Where certificates are
+    /// believed any key may be in one: what its owner signs tells.
     pub(super) async fn offered(
         &mut self,
         user: &str,
@@ -76,10 +114,13 @@ impl Attempts {
             let ring = Arc::clone(&self.ring);
             let _ = self.scope.blocking(move || ring.refresh()).await;
         }
-        match self.judge(user, key, algorithm) {
-            Ok(_) => Ok(Auth::Accept),
+        let proof = Proof::Key(key.clone());
+        let acceptable = is_acceptable(user, algorithm);
+        match self.judge(user, &proof).and(acceptable) {
+            Ok(()) => Ok(Auth::Accept),
+            Err(_) if acceptable.is_ok() && self.ring.list().has_authorities() => Ok(Auth::Accept),
             Err(reason) => {
-                self.log(user, key, "reject", reason);
+                self.log(user, &proof, "reject", reason);
                 self.refuse()
             }
         }
@@ -92,15 +133,36 @@ impl Attempts {
         key: &PublicKey,
         algorithm: &Algorithm,
     ) -> Result<Auth, russh::Error> {
+        self.decide(user, Proof::Key(key.clone()), is_acceptable(user, algorithm))
+    }
+
+    /// The owner of the key in a certificate has proved to be that. The algorithm was judged when the key was shown, for
+    /// russh lets nobody sign with another.
+    pub(super) fn certified(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, russh::Error> {
+        let proof = Proof::Certificate(Box::new(certificate.clone()));
+        let named = is_valid_user(user).then_some(()).ok_or("no such user name");
+        self.decide(user, proof, named)
+    }
+
+    fn decide(
+        &mut self,
+        user: &str,
+        proof: Proof,
+        acceptable: Result<(), &'static str>,
+    ) -> Result<Auth, russh::Error> {
         self.begin(user);
-        match self.judge(user, key, algorithm) {
+        match self.judge(user, &proof).and_then(|rules| acceptable.map(|()| rules)) {
             Ok(rules) => {
-                self.log(user, key, "accept", "");
-                self.proved = Some(Proved { user: user.to_owned(), key: key.clone(), rules });
+                self.log(user, &proof, "accept", "");
+                self.proved = Some(Proved { user: user.to_owned(), proof, rules });
                 Ok(Auth::Accept)
             }
             Err(reason) => {
-                self.log(user, key, "reject", reason);
+                self.log(user, &proof, "reject", reason);
                 self.refuse()
             }
         }
@@ -131,28 +193,40 @@ impl Attempts {
         }
     }
 
-    /// The rules of a key that may log in. The client gets one answer, after one time, whatever stands against it.
-    fn judge(
-        &self,
-        user: &str,
-        key: &PublicKey,
-        algorithm: &Algorithm,
-    ) -> Result<Arc<KeyRules>, &'static str> {
-        let rules = self.ring.list().admit(key, self.source, auth::now());
-        let user = is_valid_user(user).then_some(()).ok_or("no such user name");
-        let algorithm =
-            is_accepted(algorithm).then_some(()).ok_or("the signature algorithm is not accepted");
-        rules.and_then(|rules| user.and(algorithm).map(|()| rules))
+    /// The rules of what may log in. The client gets one answer, after one time, whatever stands against it.
+    fn judge(&self, user: &str, proof: &Proof) -> Result<Arc<KeyRules>, &'static str> {
+        proof.admit(&self.ring.list(), user, self.source)
     }
 
-    fn log(&self, user: &str, key: &PublicKey, result: &'static str, reason: &'static str) {
+    fn log(&self, user: &str, proof: &Proof, result: &'static str, reason: &'static str) {
         if self.door.as_ref().is_some_and(|door| !door.may_log()) {
             return;
         }
         let remote_addr = self.source.map(|source| source.to_string()).unwrap_or_default();
-        let user = user.escape_default().take(128).collect::<String>();
-        tracing::info!(%remote_addr, %user, key_fingerprint = %fingerprint(key), result, reason, "auth attempt");
+        let (user, key_fingerprint) = (printable(user), proof.fingerprint());
+        match proof.certificate() {
+            None => {
+                tracing::info!(%remote_addr, %user, %key_fingerprint, result, reason, "auth attempt");
+            }
+            Some(CertificateInfo { id, serial, ca_fingerprint, .. }) => {
+                let certificate = printable(&id);
+                tracing::info!(%remote_addr, %user, %key_fingerprint, %certificate, serial, %ca_fingerprint, result, reason, "auth attempt");
+            }
+        }
     }
+}
+
+/// What a peer has said, as a log line may bear it.
+fn printable(text: &str) -> String {
+    text.escape_default().take(128).collect()
+}
+
+/// Whether anybody may log in under this name, with such a signature.
+fn is_acceptable(user: &str, algorithm: &Algorithm) -> Result<(), &'static str> {
+    if !is_valid_user(user) {
+        return Err("no such user name");
+    }
+    is_accepted(algorithm).then_some(()).ok_or("the signature algorithm is not accepted")
 }
 
 fn is_valid_user(user: &str) -> bool {
@@ -173,17 +247,17 @@ fn is_accepted(algorithm: &Algorithm) -> bool {
 pub(super) struct Identity {
     ring: Arc<KeyRing>,
     source: Option<IpAddr>,
-    key: OnceLock<PublicKey>,
+    proved: OnceLock<(String, Proof)>,
 }
 
 impl Identity {
     pub(super) fn new(ring: Arc<KeyRing>, source: Option<IpAddr>) -> Self {
-        Self { ring, source, key: OnceLock::new() }
+        Self { ring, source, proved: OnceLock::new() }
     }
 
     /// The session has logged in. The list may be another than the one that was asked then: `Err` says why it now refuses.
-    pub(super) fn set(&self, key: PublicKey) -> Result<(), String> {
-        let _ = self.key.set(key);
+    pub(super) fn set(&self, user: String, proof: Proof) -> Result<(), String> {
+        let _ = self.proved.set((user, proof));
         self.refusal().map_or(Ok(()), Err)
     }
 
@@ -198,9 +272,9 @@ impl Identity {
     }
 
     fn refusal(&self) -> Option<String> {
-        let key = self.key.get()?;
-        let reason = self.ring.list().admit(key, self.source, auth::now()).err()?;
-        tracing::info!(key_fingerprint = %fingerprint(key), reason, "a session's key may no longer log in");
+        let (user, proof) = self.proved.get()?;
+        let reason = proof.admit(&self.ring.list(), user, self.source).err()?;
+        tracing::info!(key_fingerprint = %proof.fingerprint(), reason, "a session's key may no longer log in");
         Some(format!("this key may no longer log in: {reason}"))
     }
 }
@@ -208,12 +282,12 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{HostKey, KeySource};
+    use crate::auth::{HostKey, KeyLists, KeySource};
 
     fn attempts(options: &str) -> (Attempts, PublicKey) {
         let key = HostKey::load_or_make(None).unwrap();
-        let source = KeySource::memory(format!("{options} {}", key.public));
-        let ring = KeyRing::open(source, false).unwrap();
+        let keys = Some(KeySource::memory(format!("{options} {}", key.public)));
+        let ring = KeyRing::open(KeyLists { keys, ..KeyLists::default() }).unwrap();
         let source = Some([127, 0, 0, 1].into());
         let attempts = Attempts::new(Scope::new(), Arc::new(ring), source, &Limits::default());
         (attempts, key.private.public_key().clone())

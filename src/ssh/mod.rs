@@ -1,6 +1,7 @@
 //! SSH sessions over any byte stream. The only room that sees russh's sessions; it opens no socket.
 
 mod accept;
+mod authenticate;
 mod backlog;
 mod channel;
 mod client;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use russh::keys::Certificate;
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, PublicKeyOffer, VerifiedPublicKey};
 use russh::{ChannelId, Disconnect};
 use tokio::sync::Semaphore;
@@ -16,7 +17,7 @@ use super::login::{Attempts, Identity};
 use super::rate::Rate;
 use super::session::Info;
 use super::settings::{ServerConfigs, rejection_time};
-use crate::auth::{KeyRing, KeyRules, Limits, Member, fingerprint};
+use crate::auth::{KeyRing, KeyRules, Limits, Member};
 use crate::target::Target;
 
 /// What a server decides with, shared by its sessions.
@@ -119,6 +120,14 @@ impl server::Handler for Handler {
         Self::answer(self.attempts.proved(user, key.public_key, key.algorithm)).await
     }
 
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, russh::Error> {
+        Self::answer(self.attempts.certified(user, certificate)).await
+    }
+
     async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, russh::Error> {
         Self::answer(self.attempts.refuse()).await
     }
@@ -130,12 +139,13 @@ impl server::Handler for Handler {
         let core = &self.core.0;
         core.identified(session.remote_sshid());
         let info = Arc::make_mut(&mut self.info);
-        info.user = proved.user;
-        info.key_fingerprint = fingerprint(&proved.key);
+        info.user.clone_from(&proved.user);
+        info.key_fingerprint = proved.proof.fingerprint();
+        info.certificate = proved.proof.certificate();
         core.peer_version().clone_into(&mut info.peer);
         info.session_id = session_id(&core.link().theirs.lock(), &core.link().ours.lock());
         self.rules = proved.rules;
-        if let Err(reason) = self.identity.set(proved.key) {
+        if let Err(reason) = self.identity.set(proved.user, proved.proof) {
             return session.disconnect(Disconnect::ByApplication, &reason, "");
         }
         match self.door.log_in(&self.info.key_fingerprint) {

@@ -11,6 +11,7 @@ use super::core::Core;
 use super::events::{Events, Observer};
 use super::open::Opener;
 use super::stream::Stream;
+use crate::auth::CertificateInfo;
 use crate::error::{Error, Result};
 use crate::target::Target;
 
@@ -32,6 +33,8 @@ pub struct Info {
     pub user: String,
     /// `SHA256:…` of the key that logged in.
     pub key_fingerprint: String,
+    /// What the certificate says that it logged in with, if it was one.
+    pub certificate: Option<CertificateInfo>,
     /// `SHA256:…` of the server's host key.
     pub host_key_fingerprint: String,
     /// The peer's identification string.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PrivateKey};
 use russh::{
     Limits, MethodKind, MethodSet, Names, Preferred, SshId, cipher, client, compression, kex, mac,
     server,
@@ -95,8 +95,13 @@ impl SessionSettings {
     }
 }
 
-/// `host_keys` are the types of host key that are known of the server: they are asked for first.
-pub(super) fn client(settings: SessionSettings, host_keys: &[Algorithm]) -> Arc<client::Config> {
+/// `host_keys` are the types of host key that are known of the server: they are asked for first. With `certificates`, those of all types
+/// come before.
+pub(super) fn client(
+    settings: SessionSettings,
+    host_keys: &[Algorithm],
+    certificates: bool,
+) -> Arc<client::Config> {
     let SessionSettings { window, keepalive, .. } = settings;
     let mut preferred = preferred();
     let is_known = |offered: &Algorithm| {
@@ -107,6 +112,9 @@ pub(super) fn client(settings: SessionSettings, host_keys: &[Algorithm]) -> Arc<
         })
     };
     preferred.key.to_mut().sort_by_key(|offered| !is_known(offered));
+    if certificates {
+        preferred.host_key_certificates = preferred.key.clone();
+    }
     Arc::new(client::Config {
         client_id: SshId::Standard(Cow::Borrowed(IDENT)),
         limits: settings.limits(),
@@ -129,12 +137,17 @@ pub(crate) struct ServerConfigs {
 }
 
 impl ServerConfigs {
-    pub(crate) fn new(key: &PrivateKey, settings: SessionSettings, attempts: u32) -> Self {
+    pub(crate) fn new(
+        key: &PrivateKey,
+        certificate: Option<&Certificate>,
+        settings: SessionSettings,
+        attempts: u32,
+    ) -> Self {
         let mut careful = preferred();
         careful.cipher = Cow::Borrowed(&[cipher::AES_128_GCM, cipher::AES_256_GCM]);
         Self {
-            strict: server(key, settings, attempts, preferred()),
-            careful: server(key, settings, attempts, careful),
+            strict: server(key, certificate, settings, attempts, preferred()),
+            careful: server(key, certificate, settings, attempts, careful),
         }
     }
 
@@ -151,6 +164,7 @@ pub(super) fn rejection_time() -> Duration {
 
 fn server(
     key: &PrivateKey,
+    certificate: Option<&Certificate>,
     settings: SessionSettings,
     attempts: u32,
     preferred: Preferred,
@@ -164,6 +178,7 @@ fn server(
         // Clients ask with "none" first to learn the methods.
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key.clone()],
+        certificates: certificate.cloned().into_iter().collect(),
         limits: settings.limits(),
         window_size: window.saturating_mul(2),
         maximum_packet_size: PACKET,

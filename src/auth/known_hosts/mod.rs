@@ -41,8 +41,8 @@ pub(super) struct Found {
     entries: Vec<Entry>,
     /// Lines that cannot be used, with their place and the reason.
     broken: Vec<String>,
-    /// A line with `@cert-authority` for this host.
-    authority: Option<Place>,
+    /// Lines with `@cert-authority` for this host.
+    authorities: Vec<Entry>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +88,11 @@ impl KnownHosts {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The host, whatever its port.
+    pub(super) fn host(&self) -> &str {
+        self.bare.as_deref().unwrap_or(&self.name)
     }
 
     /// The file that new hosts are written to.
@@ -161,12 +166,13 @@ impl KnownHosts {
             Ok(Some((line.marker, bare, line.key()?)))
         };
         match read() {
-            Ok(Some((Marker::CertAuthority, _, _))) => {
-                found.authority.get_or_insert_with(place);
-            }
             Ok(Some((marker, bare, Some(key)))) => {
                 let revoked = marker == Marker::Revoked;
-                found.entries.push(Entry { key, place: place(), revoked, bare });
+                let list = match marker {
+                    Marker::CertAuthority => &mut found.authorities,
+                    Marker::Plain | Marker::Revoked => &mut found.entries,
+                };
+                list.push(Entry { key, place: place(), revoked, bare });
             }
             Ok(_) => {}
             Err(reason) => found.add_broken(&place(), reason),
@@ -204,6 +210,16 @@ impl Found {
         self.entries.iter().find(|entry| entry.revoked && entry.key == *key)
     }
 
+    /// Whether `key` signs the certificates of this host.
+    pub(super) fn is_authority(&self, key: &KeyData) -> bool {
+        self.authorities.iter().any(|entry| entry.key == *key)
+    }
+
+    /// Whether there is anybody who does.
+    pub(super) fn has_authorities(&self) -> bool {
+        !self.authorities.is_empty()
+    }
+
     /// The types of the keys that the host is known to have, the best match first.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         let of = |bare: bool| {
@@ -215,9 +231,9 @@ impl Found {
 
     /// What else there is to know when no line decided.
     pub(super) fn remarks(&self) -> Vec<String> {
-        let authority = self.authority.as_ref().filter(|_| self.entries.is_empty());
-        let told = authority.map(|place| {
-            format!("{place} names an authority for this host, and host certificates are not supported yet")
+        let authority = self.authorities.first().filter(|_| self.entries.is_empty());
+        let told = authority.map(|Entry { place, .. }| {
+            format!("{place} names an authority for this host, but no certificate of it decided")
         });
         told.into_iter().chain(self.broken.iter().cloned()).collect()
     }

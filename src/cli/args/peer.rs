@@ -28,6 +28,9 @@ pub(in crate::cli) struct Peer {
     /// The private key that logs in, in OpenSSH format
     #[arg(short, long, value_name = "PATH", env = "ALKNET_IDENTITY")]
     pub(in crate::cli) identity: Option<PathBuf>,
+    /// The key's certificate [default: PATH-cert.pub beside the key, if it is there]
+    #[arg(long, value_name = "PATH", env = "ALKNET_CERTIFICATE")]
+    pub(in crate::cli) certificate: Option<PathBuf>,
     /// A file with the key's passphrase [default: asked for on the terminal]
     #[arg(long, value_name = "PATH", env = "ALKNET_PASSPHRASE_FILE")]
     pub(in crate::cli) passphrase_file: Option<PathBuf>,
@@ -67,6 +70,7 @@ impl Peer {
             port: None,
             user: None,
             identity: None,
+            certificate: None,
             passphrase_file: None,
             insecure_permissions: false,
             host_keys: Vec::new(),

@@ -18,8 +18,22 @@ pub(in crate::cli) struct Serve {
     #[arg(long, env = "ALKNET_INSECURE_PERMISSIONS")]
     pub(in crate::cli) insecure_permissions: bool,
     /// Who may log in: an authorized_keys file
-    #[arg(long, value_name = "PATH", env = "ALKNET_AUTHORIZED_KEYS")]
-    pub(in crate::cli) authorized_keys: PathBuf,
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "ALKNET_AUTHORIZED_KEYS",
+        required_unless_present = "cert_authority"
+    )]
+    pub(in crate::cli) authorized_keys: Option<PathBuf>,
+    /// Authorities whose user certificates may log in: a file with their public keys
+    #[arg(long, value_name = "PATH", env = "ALKNET_CERT_AUTHORITY")]
+    pub(in crate::cli) cert_authority: Option<PathBuf>,
+    /// What may not log in all the same: a file with keys, fingerprints, serial: N and id: NAME
+    #[arg(long, value_name = "PATH", env = "ALKNET_REVOKED_KEYS")]
+    pub(in crate::cli) revoked_keys: Option<PathBuf>,
+    /// The host key's certificate, shown to clients that know its authority
+    #[arg(long, value_name = "PATH", env = "ALKNET_HOST_CERTIFICATE")]
+    pub(in crate::cli) host_certificate: Option<PathBuf>,
     /// Where to listen, by every transport or one by each; port 0 takes a free one; repeatable [default port: that of the transport]
     #[arg(
         long,

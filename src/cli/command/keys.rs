@@ -36,8 +36,10 @@ pub(in crate::cli) async fn fingerprint(options: &Fingerprint, report: &Report) 
 async fn shown_by_server(server: &str) -> Result<String> {
     let peer = Peer::only(server);
     // A key that is never used: the check of the host key, which knows none, comes first.
-    let (identity, nobody) = (Some(crate::auth::throwaway_key()?), Vec::new());
-    let options = ConnectOptions { identity, host_keys: nobody, ..connect_options(&peer).await? };
+    let identity = Some(crate::auth::throwaway_key()?);
+    let (host_keys, known_hosts) = (Vec::new(), Some(Vec::new()));
+    let options =
+        ConnectOptions { identity, host_keys, known_hosts, ..connect_options(&peer).await? };
     match open_session(&options).await {
         Err(error) if error.code() == Code::HostKeyUnknown => {
             Ok(error.shown_fingerprint().unwrap_or_default().to_owned())

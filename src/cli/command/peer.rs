@@ -40,6 +40,7 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
             None => None,
         },
         identity,
+        certificate: peer.certificate.clone().or(wishes.certificate).map(KeySource::Path),
         insecure_permissions: peer.insecure_permissions,
         user: user
             .map(str::to_owned)

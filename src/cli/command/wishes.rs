@@ -6,8 +6,9 @@ use crate::auth::Trust;
 use crate::error::{Error, Result};
 
 /// Those that are understood.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "BatchMode",
+    "CertificateFile",
     "ConnectTimeout",
     "ExitOnForwardFailure",
     "IdentityFile",
@@ -22,6 +23,7 @@ const KNOWN: [&str; 10] = [
 /// What was wished for.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
+    pub(super) certificate: Option<PathBuf>,
     pub(super) connect_timeout: Option<u32>,
     pub(super) exit_on_forward_failure: bool,
     pub(super) identity: Option<PathBuf>,
@@ -53,6 +55,7 @@ impl Wishes {
         let bad = || Error::config(format!("-o {option}: that value has no meaning here"));
         match name {
             "batchmode" => drop(yes(value).ok_or_else(bad)?),
+            "certificatefile" => self.certificate = Some(home(value)),
             "connecttimeout" => self.connect_timeout = Some(number(value).ok_or_else(bad)?),
             "exitonforwardfailure" => {
                 self.exit_on_forward_failure = yes(value).ok_or_else(bad)?;
