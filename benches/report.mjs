@@ -8,10 +8,18 @@ import { renderRun } from './reliability/lib/render.mjs'
 
 const page = new URL('../BENCHMARKS.md', import.meta.url)
 
-await write('comparisons', 'latest', async (result) => {
-  const modules = await Promise.all(metricNames.map(async (name) => [name, await loadMetric(name)]))
-  return [surroundings(result), renderResult(result, Object.fromEntries(modules))]
-})
+for (const [section, file] of [
+  ['comparisons', 'latest'],
+  ['forwards', 'forwards'],
+]) {
+  await write(section, file, async (result) => {
+    const modules = metricNames.map(async (name) => [name, await loadMetric(name)])
+    return [
+      surroundings(result),
+      renderResult(result, Object.fromEntries(await Promise.all(modules))),
+    ]
+  })
+}
 await write('reliability', 'reliability', (result) => [reliabilityRun(result), renderRun(result)])
 
 /** Fills the section `name` from a file of results. */

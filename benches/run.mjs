@@ -6,7 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readOptions, usage } from './lib/options.mjs'
-import { loadMetric, metricNames, peerNames } from './lib/registry.mjs'
+import { families, loadMetric, peerNames } from './lib/registry.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
 const isOurs = (peer) => peer.includes('alknet')
@@ -26,14 +26,15 @@ async function main() {
   const { measureAll } = await import('./lib/rounds.mjs')
   if (!options.build) process.stderr.write('alknet is taken as last built: optimised or not\n')
   const { result, failed } = await measureAll(options, (line) => process.stderr.write(`${line}\n`))
-  const file = save(result, options)
-  await print(result, options, file)
+  await print(result, options, save(result, options))
   if (failed) process.exitCode = 1
 }
 
 /** Installs and builds, with all of its talk on stderr. */
-function prepare({ build, peers }) {
-  const args = [path.join(here, 'prepare.mjs'), ...(build && peers.some(isOurs) ? ['--build'] : [])]
+function prepare({ build, metrics, peers }) {
+  const args = [path.join(here, 'prepare.mjs')]
+  if (build && peers.some(isOurs)) args.push('--build')
+  if (metrics.some((name) => families.forwards.includes(name))) args.push('--program')
   const child = spawn(process.execPath, args, { stdio: ['ignore', 2, 2] })
   return new Promise((resolve, reject) => {
     child.on('error', reject)
@@ -43,20 +44,44 @@ function prepare({ build, peers }) {
   })
 }
 
-// Only a full run replaces the figures that BENCHMARKS.md is made from.
-function save(result, { quick, build, rounds, metrics, peers }) {
-  const everything = metrics.length === metricNames.length && peers.length === peerNames.length
-  const full = everything && build && !quick && rounds >= 3
-  const file = path.join(here, 'results', full ? 'latest.json' : 'partial.json')
-  fs.mkdirSync(path.dirname(file), { recursive: true })
-  fs.writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`)
-  return file
+// Only full runs replace the figures that BENCHMARKS.md is made from: forwards have a file of their own, the rest has another.
+function save(result, options) {
+  const { forwards, ...others } = families
+  const files = { forwards, latest: Object.values(others).flat() }
+  const full = Object.entries(files).filter(([, wanted]) => isFull(options, wanted))
+  for (const [name, wanted] of full) write(name, only(result, wanted))
+  const [name] = full.map(([name]) => name)
+  return full.length === 1 && options.metrics.length === files[name].length
+    ? file(name)
+    : write('partial', result)
 }
 
-async function print(result, { json, metrics }, file) {
+const isFull = ({ quick, build, rounds, metrics, peers }, wanted) =>
+  build &&
+  !quick &&
+  rounds >= 3 &&
+  peers.length === peerNames.length &&
+  wanted.every((name) => metrics.includes(name))
+
+/** The rows of these metrics, and the bars that are about them. */
+function only({ rows, bars, ...rest }, metrics) {
+  const own = rows.filter(({ metric }) => metrics.includes(metric))
+  const known = new Set(own.flatMap(({ values }) => Object.keys(values ?? {})))
+  return { ...rest, rows: own, bars: bars.filter(({ value }) => known.has(value)) }
+}
+
+const file = (name) => path.join(here, 'results', `${name}.json`)
+
+function write(name, result) {
+  fs.mkdirSync(path.dirname(file(name)), { recursive: true })
+  fs.writeFileSync(file(name), `${JSON.stringify(result, null, 2)}\n`)
+  return file(name)
+}
+
+async function print(result, { json, metrics }, saved) {
   if (json) return process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
   const { renderResult } = await import('./lib/table.mjs')
   const modules = await Promise.all(metrics.map(async (name) => [name, await loadMetric(name)]))
   process.stdout.write(`\n${renderResult(result, Object.fromEntries(modules))}\n\n`)
-  process.stdout.write(`written to ${path.relative(process.cwd(), file)}\n`)
+  process.stdout.write(`written to ${path.relative(process.cwd(), saved)}\n`)
 }

@@ -17,6 +17,7 @@ const packages = {
   'ssh-keygen': 'openssh-client',
   sshd: 'openssh-server',
   tinyproxy: 'tinyproxy-bin',
+  wrk: 'wrk',
 }
 
 const requirements = ['asyncssh==2.24.0']

@@ -1,6 +1,66 @@
 // What "fast" means: figures of alknet against those of named peers in the same run.
 import { median, medianRatio } from './stats.mjs'
 
+const [openssh, sameCipher] = [['forward-openssh'], ['forward-openssh-gcm']]
+const [bore, netPipe] = [['forward-bore'], ['forward-net']]
+
+// Forwards, against OpenSSH with the same cipher; bore encrypts nothing.
+const forwards = [
+  ...['down', 'up'].flatMap((way) => [
+    {
+      title: `forward ${way}`,
+      value: `forward_${way}1_MBps`,
+      must: { least: 1, than: sameCipher },
+      stretch: { least: 1, than: bore },
+    },
+    {
+      title: `forward ${way}, 8 connections`,
+      value: `forward_${way}8_MBps`,
+      must: { least: 1.2, than: sameCipher },
+      stretch: { least: 1.4, than: sameCipher },
+    },
+    ...[1, 8].map((connections) => ({
+      title: `forward CPU per MB, ${way}${connections}`,
+      value: `forward_${way}${connections}_cpu_ms_per_MB`,
+      must: { most: 1, than: sameCipher },
+      stretch: { most: 0.85, than: sameCipher },
+    })),
+  ]),
+  {
+    title: 'forward HTTP',
+    value: 'forward_http_rps',
+    must: { least: 1, than: sameCipher },
+    stretch: { least: 1.2, than: bore },
+  },
+  {
+    title: 'forward HTTP, p99',
+    value: 'forward_http_p99_us',
+    must: { most: 2, than: bore },
+    stretch: { most: 1, than: bore },
+  },
+  {
+    title: 'forward new connections',
+    value: 'forward_conns1_per_s',
+    must: { least: 1, than: netPipe },
+  },
+  {
+    title: 'forward new connections, 8 at a time',
+    value: 'forward_conns8_per_s',
+    must: { least: 1, than: [...openssh, ...sameCipher] },
+  },
+  {
+    title: 'forward round trip, p50',
+    value: 'forward_rtt64_p50_us',
+    must: { most: 1, than: sameCipher },
+    stretch: { most: 1, than: bore },
+  },
+  {
+    title: 'forward, 1000 idle connections',
+    value: 'forward_idle1000_pss_MiB',
+    must: { most: 0.5, than: sameCipher },
+  },
+]
+
 // `than`: the best of these peers; without it the limit is absolute. `most`: less is better.
 const bars = [
   throughput('down', 'down_MBps'),
@@ -43,11 +103,12 @@ const bars = [
   },
   { title: 'events', value: 'msgs_per_s', must: { least: 2, than: ['yoga-redis'] } },
   { title: 'events, one way', value: 'oneway_p50_us', must: { most: 0.6, than: ['yoga-redis'] } },
+  ...forwards,
   { title: 'descriptors after connect and close', value: 'cycles_fds_leaked', must: { most: 0 } },
   { title: 'memory after connect and close', value: 'cycles_rss_growth_MiB', must: { most: 8 } },
 ]
 
-const ours = ['alknet', 'alknet-events']
+const ours = ['alknet', 'alknet-events', 'forward-alknet']
 
 function throughput(way, value) {
   return {

@@ -1,9 +1,10 @@
 // What a figure depends on besides the code.
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import { root } from '../../scripts/support.mjs'
+import { BORE_VERSION } from './programs.mjs'
 
 const require = createRequire(import.meta.url)
 const packages = ['ssh2', 'ws', 'ioredis', '@graphql-yoga/subscription']
@@ -23,9 +24,14 @@ export function describeMachine() {
 /** Versions of the peers. */
 export function peerVersions() {
   const manifest = (name) => new URL(`../node_modules/${name}/package.json`, import.meta.url)
-  return Object.fromEntries(
-    packages.map((name) => [name, require(manifest(name).pathname).version]),
-  )
+  const versions = packages.map((name) => [name, require(manifest(name).pathname).version])
+  return Object.fromEntries([...versions, ...programVersions()])
+}
+
+function programVersions() {
+  const { error, stderr } = spawnSync('ssh', ['-V'], { encoding: 'utf8' })
+  const ssh = /OpenSSH_(\S+?),? /.exec(error ? '' : stderr)?.[1]
+  return [...(ssh ? [['OpenSSH', ssh]] : []), ['bore', BORE_VERSION]]
 }
 
 /** One-minute load average: what else the machine did. */

@@ -1,16 +1,25 @@
 // The command line of `npm run bench`.
 import { parseArgs } from 'node:util'
-import { metricNames, peerNames } from './registry.mjs'
+import { families, metricNames, peerNames } from './registry.mjs'
 
 export const usage = `node benches/run.mjs [options]
 
   --quick          shorter measurements
   --rounds N       rounds, interleaved over the peers (default 3)
-  --only LIST      metrics: ${metricNames.join(',')}
-  --peers LIST     peers: ${peerNames.join(',')}
+  --only LIST      metrics, or the families ${Object.keys(families).join(', ')}:
+                   ${metricNames.slice(0, 9).join(',')},
+                   ${metricNames.slice(9).join(',')}
+  --peers LIST     peers: ${peerNames.slice(0, 10).join(',')},
+                   ${peerNames.slice(10).join(',')}
   --json           results as JSON on stdout, nothing else
   --no-build       take alknet as it was last built
-  --help`
+  --help
+
+A peer is measured at what it can do, and skipped, with the reason, when something that it needs cannot be had. Compilers and
+installers run before the first round: rustc for the load generator, cargo for bore (kept in the cache directory), apt as root
+for wrk, redis-server and OpenSSH. The machine should be quiet: the load before the first round is printed with the results.
+Results go to benches/results/: latest.json and forwards.json for full runs, which \`node benches/report.mjs\` writes into
+BENCHMARKS.md, else partial.json. The forwards against their bars, in six minutes: --only forwards`
 
 /** What was asked for, checked. Throws with a line for the user. */
 export function readOptions(args) {
@@ -39,7 +48,7 @@ export function readOptions(args) {
 
 function pick(option, list, known) {
   if (list === undefined) return known
-  const wanted = list.split(',')
+  const wanted = list.split(',').flatMap((name) => families[name] ?? [name])
   const unknown = wanted.find((name) => !known.includes(name))
   if (unknown !== undefined) throw new Error(`${option}: ${unknown} is none of ${known.join(', ')}`)
   return known.filter((name) => wanted.includes(name))

@@ -22,7 +22,8 @@ function fdCount() {
   return fs.readdirSync('/proc/self/fd').length - 1 // less the one that reads the directory
 }
 
-function cpuOf(pid) {
+/** CPU time of a process so far, in ms. */
+export function cpuOf(pid) {
   const tasks = fs.readdirSync(`/proc/${pid}/task`)
   return tasks.reduce((sum, task) => {
     const [nanoseconds] = fs.readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import net from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from './free-port.mjs'
 
 const LIMIT = 5000
 
@@ -24,14 +25,6 @@ export async function startRedis(program, cwd) {
     throw new Error(`redis-server does not answer within ${LIMIT / 1000} s`)
   }
   return { port, pid: child.pid, stop: () => child.kill('SIGKILL') }
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 async function answers(port) {

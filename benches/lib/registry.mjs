@@ -1,9 +1,11 @@
 // The rows and columns of everything. A peer and a metric are a module each.
 const ssh = ['ssh keys']
 const alknet = ['ssh keys', 'alknet build']
+const forwards = { kinds: ['forwards'] }
+const openssh = [...ssh, 'OpenSSH', 'load']
 
 /**
- * `kinds` are what a peer can be measured at: 'streams', 'multiplexing' (many streams on one session), 'events'. `needs` are
+ * `kinds` are what a peer can be measured at: 'streams', 'multiplexing' (many streams on one session), 'events', 'forwards'. `needs` are
  * resources, see resources.mjs.
  */
 export const peers = {
@@ -21,13 +23,28 @@ export const peers = {
   'yoga-redis': { label: 'yoga over Redis', kinds: ['events'], needs: ['redis-server'] },
   'alknet-events': { label: 'alknet event target', kinds: ['events'], needs: alknet },
   'yoga-alknet': { label: 'yoga over alknet', kinds: ['events'], needs: alknet },
+  'forward-direct': { label: 'no forwarder', ...forwards, needs: ['load'] },
+  'forward-net': { label: 'node:net pipe', ...forwards, needs: ['load'] },
+  'forward-bore': { label: 'bore', ...forwards, needs: ['load', 'bore'] },
+  'forward-openssh': { label: 'OpenSSH (its default)', ...forwards, needs: openssh },
+  'forward-openssh-gcm': { label: 'OpenSSH (aes128-gcm)', ...forwards, needs: openssh },
+  'forward-ssh2': { label: 'ssh2', ...forwards, needs: [...ssh, 'load', 'ssh2 native crypto'] },
+  'forward-alknet': { label: 'alknet -L', ...forwards, needs: [...alknet, 'load', 'program'] },
 }
 export const peerNames = Object.keys(peers)
 
 export const metricNames = [
   ...['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
   ...['events', 'latency'],
+  ...['forward', 'forward-rtt', 'forward-conns', 'forward-http', 'forward-idle'],
 ]
+
+/** Names for many metrics, or many peers, at once. */
+export const families = {
+  streams: ['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
+  bus: ['events', 'latency'],
+  forwards: metricNames.filter((name) => name.startsWith('forward')),
+}
 
 /*
  * A peer of streams exports
@@ -37,8 +54,12 @@ export const metricNames = [
  *   publisher(context) -> { address, ready, publish(payload), flush() -> resolves when there is room for more },
  *   subscribe(context, address, onPayload) -> resolves when subscribed,
  *   pids(context), if processes besides the two ends do its work.
+ * A peer of forwards exports
+ *   start(context, target) -> { port, pids, stop() }: leads from 127.0.0.1:port to 127.0.0.1:target; `pids` are the processes
+ *     that it started, without their children; see forwards.mjs, and alknet-forward.mjs for alknet over another transport,
+ *   roles, if it consists of Node processes: see role.mjs.
  * A metric exports
- *   title, about, kind (of peers), units (of its values), settings (full, quick),
+ *   title, about, kind (of peers), needs (besides those of the peer), units (of its values), settings (full, quick),
  *   server(kit) -> { address, calls }, client(kit) -> values.
  */
 export const loadPeer = (name) => import(`../peers/${name}.mjs`)

@@ -4,7 +4,9 @@ import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
+import { ensurePeers } from '../../scripts/peers.mjs'
 import { findProgram, root } from '../../scripts/support.mjs'
+import { ensureBore, ensureLoad } from './programs.mjs'
 import { startRedis } from './redis.mjs'
 
 const makers = {
@@ -13,6 +15,14 @@ const makers = {
   'redis-server': makeRedis,
   'ssh2 native crypto': checkSsh2,
   'alknet build': checkAlknet,
+  program: checkProgram,
+  load: async () => ({ load: await ensureLoad() }),
+  bore: async () => ({ bore: await ensureBore() }),
+  wrk: async () => ({ wrk: await ensureProgram('wrk') }),
+  OpenSSH: async () => {
+    for (const name of ['ssh', 'sshd']) await ensureProgram(name)
+    return {}
+  },
 }
 
 /**
@@ -77,6 +87,19 @@ function checkAlknet() {
     if (!fs.existsSync(path.join(root, file))) throw new Error(`alknet is not built: no ${file}`)
   }
   return {}
+}
+
+function checkProgram() {
+  const file = path.join(root, 'native', 'alknet')
+  if (!fs.existsSync(file))
+    throw new Error('the program alknet is not built: node scripts/build.mjs')
+  return {}
+}
+
+/** The program's path; apt installs it where it may. */
+async function ensureProgram(name) {
+  if (!findProgram(name)) await ensurePeers({ programs: [name] })
+  return programPath(name)
 }
 
 function programPath(name) {

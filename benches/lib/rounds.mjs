@@ -9,7 +9,7 @@ import { Results } from './results.mjs'
 /** Resolves to the result of the whole run, and whether any row has failed. */
 export async function measureAll({ metrics, peers, rounds, quick, build }, say) {
   const plan = await planOf(metrics, peers)
-  const { context, missing, release } = await makeResources(plan.flatMap(({ peer }) => peer.needs))
+  const { context, missing, release } = await makeResources(plan.flatMap(needsOf))
   for (const [need, why] of Object.entries(missing)) say(`missing: ${need}: ${why}`)
   const results = new Results()
   const begun = { started: new Date().toISOString(), load_before: load() }
@@ -27,6 +27,8 @@ export async function measureAll({ metrics, peers, rounds, quick, build }, say) 
   return { result: { ...about, ...surroundings, ...results.toJSON() }, failed: results.failed }
 }
 
+const needsOf = ({ peer, metric }) => [...peer.needs, ...(metric.needs ?? [])]
+
 const at = (say, round, rounds) => (line) => say(`[${round}/${rounds}] ${line}`)
 
 async function planOf(metrics, peers) {
@@ -41,10 +43,11 @@ async function planOf(metrics, peers) {
   return steps
 }
 
-async function takeStep({ metricName, metric, peerName, peer }, run) {
+async function takeStep(step, run) {
+  const { metricName, metric, peerName, peer } = step
   const { context, missing, quick, results, say } = run
   const row = results.row(metricName, peerName, peer)
-  const lack = peer.needs.find((need) => missing[need])
+  const lack = needsOf(step).find((need) => missing[need])
   if (lack) row.skipped = missing[lack]
   if (row.skipped || row.failed) return
   const settings = quick ? metric.settings.quick : metric.settings.full

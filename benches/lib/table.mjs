@@ -33,10 +33,12 @@ function cell({ median, min, max, rounds }) {
   return `${number(median)} (${number(min)}–${number(max)})`
 }
 
+const isOurs = (peer) => peer.startsWith('alknet') || peer === 'forward-alknet'
+
 // One line for each peer that alknet's figures can be divided by.
 function ratios(rows, names) {
   const all = figuresOf(rows)
-  const own = rows.filter(({ peer, values }) => values && peer.startsWith('alknet'))
+  const own = rows.filter(({ peer, values }) => values && isOurs(peer))
   const others = rows.filter(({ peer, values }) => values && !peer.includes('alknet'))
   return own.flatMap((row) =>
     others.map((other) => [

@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
-import path from 'node:path'
 import { Duplex } from 'node:stream'
 import { findProgram } from '../../../scripts/support.mjs'
+import { startSshd } from '../../lib/openssh-forward.mjs'
 import { exchange } from './transfer.mjs'
 
 /** A stream through `ssh -W` to the server that said `ready`. */
@@ -30,14 +30,7 @@ export async function viaSsh({ context }, { server }, rekey) {
 export async function viaSshd({ context }, rekey) {
   const listener = net.createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
   await once(listener, 'listening')
-  const port = await freePort()
-  const config = path.join(path.dirname(context.hostKey), 'sshd_config')
-  fs.writeFileSync(config, sshdConfig(context, port, rekey))
-  if (process.getuid() === 0) fs.mkdirSync('/run/sshd', { recursive: true })
-  const sshd = spawn(programPath('sshd'), ['-D', '-e', '-f', config], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  await saysListening(sshd)
+  const { port, stop } = await startSshd(context, { RekeyLimit: rekey })
   const hostKeys = fs.readFileSync(context.hostPublicKey, 'utf8').trim()
   return {
     ready: {
@@ -52,42 +45,9 @@ export async function viaSshd({ context }, rekey) {
     },
     stop() {
       listener.close()
-      sshd.kill()
+      void stop()
     },
   }
-}
-
-async function saysListening(sshd) {
-  let said = ''
-  for await (const chunk of sshd.stderr) {
-    said += chunk
-    if (!/Server listening on/.test(said)) continue
-    sshd.stderr.resume()
-    return
-  }
-  throw new Error(`sshd did not start: ${said}`)
-}
-
-const sshdConfig = ({ hostKey, clientPublicKey }, port, rekey) => `Port ${port}
-ListenAddress 127.0.0.1
-HostKey ${hostKey}
-AuthorizedKeysFile ${clientPublicKey}
-PidFile none
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-AllowTcpForwarding yes
-RekeyLimit ${rekey}
-`
-
-async function freePort() {
-  const listener = net.createServer().listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address()
-  listener.close()
-  await once(listener, 'close')
-  return port
 }
 
 function programPath(name) {
