@@ -30,7 +30,7 @@ export async function startLink(server, options = {}) {
   const far = { host: server.slice(0, at), port: Number(server.slice(at + 1)), allowHalfOpen: true }
   /** @type {Set<Leg>} */
   const legs = new Set()
-  const held = { up: false, down: false }
+  const held = { up: false, down: false, moved: 0 }
   const lanes = () => [...legs].flatMap(({ up, down }) => [up, down])
   const listener = createServer({ allowHalfOpen: true }, (near) => {
     const leg = new Leg(near, far, held, options)
@@ -42,9 +42,9 @@ export async function startLink(server, options = {}) {
 
   return {
     server: `127.0.0.1:${port}`,
-    /** Connections at the moment. */
-    get size() {
-      return legs.size
+    /** Bytes that came out of it so far, both ways. */
+    get moved() {
+      return held.moved
     },
     /** The next socket that comes in from the near side. @returns {Promise<import('node:net').Socket>} */
     next: () => new Promise((resolve) => listener.once('connection', resolve)),
@@ -91,7 +91,7 @@ class Leg {
   /**
    * @param {import('node:net').Socket} near
    * @param {import('node:net').TcpNetConnectOpts} far
-   * @param {{ up: boolean, down: boolean }} held
+   * @param {{ up: boolean, down: boolean, moved: number }} held
    * @param {LinkOptions} options
    */
   constructor(near, far, held, options) {
@@ -101,8 +101,8 @@ class Leg {
       if (near.destroyed && outer.destroyed) this.onGone()
     }
     this.ends = [near, outer]
-    this.up = new Lane(near, outer, () => held.up, options)
-    this.down = new Lane(outer, near, () => held.down, options)
+    this.up = new Lane(near, outer, held, 'up', options)
+    this.down = new Lane(outer, near, held, 'down', options)
     for (const end of this.ends) end.on('close', over)
   }
 
@@ -130,13 +130,15 @@ class Lane {
   /**
    * @param {import('node:net').Socket} from
    * @param {import('node:net').Socket} to
-   * @param {() => boolean} isHeld
+   * @param {{ up: boolean, down: boolean, moved: number }} held
+   * @param {Way} way
    * @param {LinkOptions} options
    */
-  constructor(from, to, isHeld, options) {
+  constructor(from, to, held, way, options) {
     this.from = from
     this.to = to
-    this.isHeld = isHeld
+    this.held = held
+    this.way = way
     this.options = options
     from.on('data', (chunk) => this.#push(chunk))
     from.on('end', () => this.#push('end'))
@@ -185,7 +187,7 @@ class Lane {
   move() {
     const { buffer = 256 * 1024 } = this.options
     clearTimeout(this.#timer)
-    while (this.#queue.length > 0 && !this.isHeld() && !this.#blocked) {
+    while (this.#queue.length > 0 && !this.held[this.way] && !this.#blocked) {
       const [{ what, at }] = this.#queue
       const wait = at - performance.now()
       if (wait > 0) {
@@ -197,6 +199,7 @@ class Lane {
       else if (what === 'reset') this.to.resetAndDestroy()
       else {
         this.#queued -= what.length
+        this.held.moved += what.length
         this.#blocked = !this.to.write(what)
         if (this.isFull && this.#queued <= buffer / 2) {
           this.isFull = false

@@ -12,7 +12,7 @@ const LIMIT = 15_000
 
 /**
  * Starts a program and resolves once `ready(line)` is something for a line it said, on stdout or stderr: to
- * `{ pid, ready, child, next, stop }`, `next()` being the next line of its stdout.
+ * `{ pid, ready, child, stop }`. Later lines are handed to `ready` as well, for who counts what a program tells.
  */
 export async function startProcess(command, args, { ready = () => true, env, stdin } = {}) {
   const child = bound(command, args, {

@@ -25,7 +25,9 @@ try {
 async function main(options) {
   if (options.help) return say(usage)
   if (options.build) await build()
-  const { context, missing, release } = await makeResources(['ssh keys', 'alknet build'])
+  const { context, missing, release } = await makeResources([
+    ...['ssh keys', 'alknet build', 'program'],
+  ])
   const [lacking] = Object.values(missing)
   if (lacking) throw new Error(lacking)
   const run = { started: new Date().toISOString(), quick: options.quick, load_before: load() }
@@ -40,7 +42,7 @@ async function main(options) {
 
 async function build() {
   const { build } = await import('../../scripts/build.mjs')
-  await build({ release: true })
+  await build({ release: true, program: true })
 }
 
 /** Runs one script; whatever becomes of it is in what this resolves to. */

@@ -5,7 +5,7 @@ import { ids } from './list.mjs'
 
 export const usage = `node benches/reliability/run.mjs [options]
 
-  --quick          smaller numbers: two minutes instead of half an hour
+  --quick          smaller numbers: four minutes instead of three quarters of an hour
   --only LIST      ${ids.join(',')}
   --seed N         what is random repeats with it (default: a new one, printed)
   --no-build       take alknet as it was last built
