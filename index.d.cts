@@ -501,6 +501,75 @@ export interface AlknetServeOptions {
    * cannot be had with it; see docs/proxies.md.
    */
   proxy?: string
+  /**
+   * Bridges every stream that clients open to an in-process bus of events, of which `server.bus` is the program's own end; then
+   * `onConnection` gets none. Default `false`. `true` is {@link AlknetBusOptions} with its defaults. See docs/events.md.
+   */
+  bus?: boolean | AlknetBusOptions
+  /**
+   * Address (`'127.0.0.1:9464'`) at which counters are served for Prometheus, over HTTP at `/metrics` and to whoever can connect.
+   * Port 0 takes a free one, see `AlknetServer.metricsAddress`. Default: none.
+   */
+  metrics?: string
+}
+
+/** What a client wants to do with a topic. */
+export type AlknetBusAction = 'publish' | 'subscribe'
+
+/** What a server's bus is like. */
+export interface AlknetBusOptions {
+  /**
+   * Whether a client may do `action` with `topic`, asked once for each and session, after the rules of its key
+   * (`permitpublish`, `permitsubscribe`; docs/keys.md). The client alone waits for the answer; a rejection is a no, and
+   * uncaught. Default: whatever the key may.
+   */
+  authorize?(
+    info: ConnectionInfo,
+    action: AlknetBusAction,
+    topic: string,
+  ): boolean | Promise<boolean>
+  /** The longest frame, who it is from included. Default 1 048 576, at most 67 108 864. */
+  maxFrame?: number
+  /** Bytes that may wait for one subscriber before it is closed. Default 3 145 728; its stream holds up to 1 048 576 besides. */
+  maxQueue?: number
+  /** Topics that one stream may be subscribed to. Default 1 024. */
+  maxSubscriptions?: number
+  /** Events that one stream may publish in a second; then it is slowed down to that. Default: as many as it can. */
+  maxRate?: number
+}
+
+/** Counters of a server's bus since `serve()`; the first three are of now. */
+export interface AlknetBusMetrics {
+  /** Streams that are bridged, the program's own included. */
+  members: number
+  /** Topics that somebody is subscribed to. */
+  topics: number
+  /** Subscriptions. */
+  subscriptions: number
+  /** Events that came. */
+  published: number
+  /** Events handed to subscribers, each subscriber counted. */
+  delivered: number
+  /** Events that came when nobody was subscribed to them. */
+  unheard: number
+  /** Events that a subscriber had not taken when it was closed for being slow. */
+  droppedSlowConsumer: number
+  /** Events that a subscriber had not taken when it went away. */
+  droppedGone: number
+  /** Events that their publisher may not publish. */
+  droppedNotPermitted: number
+  /** Frames that are no events. */
+  droppedInvalid: number
+  /** Events that are too long once it is written into them who they are from. */
+  droppedTooLarge: number
+  /** Subscriptions that were refused. */
+  refusedSubscriptions: number
+}
+
+/** Counters of a server. */
+export interface AlknetServerMetrics {
+  /** Of its bus, if it has one. */
+  bus?: AlknetBusMetrics
 }
 
 /**
@@ -611,6 +680,15 @@ export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDis
    * list cannot be used (`ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`, `ENOENT`, …): the old keys stay.
    */
   reload(): Promise<void>
+  /**
+   * The server's bus as an event target, the same at each call; `undefined` without `options.bus`. What it dispatches goes to all who
+   * are subscribed, itself included; it may everything. It is closed with the server.
+   */
+  readonly bus: AlknetEventTarget | undefined
+  /** What the server has done so far. */
+  metrics(): AlknetServerMetrics
+  /** Where counters are served for Prometheus, as `host:port`; `undefined` without `options.metrics`. */
+  readonly metricsAddress: string | undefined
   /** Lines of `authorizedKeys` that are not used, and why: `authorized_keys line 3: option 1 is not known`. */
   readonly warnings: readonly string[]
   /** Addresses listened on, with real ports, as `host:port`. */
@@ -662,6 +740,7 @@ export type AlknetErrorCode =
   | 'ERR_ALKNET_PROTOCOL'
   | 'ERR_ALKNET_FRAME_TOO_LARGE'
   | 'ERR_ALKNET_FRAME_INVALID'
+  | 'ERR_ALKNET_SLOW_CONSUMER'
   | 'ERR_ALKNET_BINDING_NOT_FOUND'
 
 /** Where an attempt was when it failed. */
@@ -720,7 +799,7 @@ export interface AlknetErrorDetails {
 
 // ---------------------------------------------------------------------------------------------- events
 
-/** What travels for one event: UTF-8 JSON behind a 4-byte big-endian length. All three keys are always there. */
+/** What travels for one event: UTF-8 JSON behind a 4-byte big-endian length. `type`, `id` and `payload` are always there. */
 export interface EventEnvelope<TType extends string = string, TPayload = unknown> {
   /** What happened. Types that start with `__` are alknet's own. */
   type: TType
@@ -728,6 +807,11 @@ export interface EventEnvelope<TType extends string = string, TPayload = unknown
   id: string
   /** Any JSON. */
   payload: TPayload
+  /**
+   * `SHA256:…` of the key of whoever sent it, as the server knows it from the log-in. Absent when the server's program sent it, and
+   * on streams whose ends know each other. What a sender writes here counts for nothing on a server.
+   */
+  from?: string
 }
 
 /** A `CustomEvent` with a narrowed `type` and `detail`; the same as in `@graphql-yoga/typed-event-target`. */
@@ -739,6 +823,13 @@ export type TypedEvent<TType extends string = string, TDetail = unknown> = Omit<
   type: TType
   /** What goes with it. */
   detail: TDetail
+}
+
+/** What listeners of an {@link AlknetEventTarget} get. */
+export interface AlknetEvent<TType extends string = string, TDetail = unknown>
+  extends TypedEvent<TType, TDetail> {
+  /** As in {@link EventEnvelope}. */
+  readonly from?: string
 }
 
 /** A listener that is a function. */
@@ -788,7 +879,22 @@ export interface TypedEventTarget<TEvent extends TypedEvent> extends EventTarget
 /** Options of {@link createAlknetEventTarget}. */
 export interface AlknetEventTargetOptions {
   /** The stream to the other end: what `connect()` or `onConnection` gave, or any `Duplex`. The target takes it over. */
-  stream: Duplex
+  stream?: Duplex
+  /**
+   * Instead of a stream, a session: the target opens a stream on it, and another when that one is lost. Subscriptions are made again;
+   * events that were on their way are lost, those that waited are sent. Closing the target leaves the session open; the
+   * end of the session is that of the target.
+   */
+  session?: AlknetSession
+  /** With a session: where its streams lead. Default `'alknet-control'`. */
+  target?: string
+  /**
+   * With a session: what becomes of events while there is no stream. `'queue'` (default): they wait, within `maxBuffered`.
+   * `'refuse'`: `dispatchEvent` throws `ERR_ALKNET_RECONNECTING`.
+   */
+  offline?: 'queue' | 'refuse'
+  /** Whether a bus sends this target the events that it dispatched itself, if it is subscribed to them. Default `true`. */
+  echo?: boolean
   /**
    * What `event.detail` is. `'payload'` (default): the value alone; the event's type travels whole, as `createPubSub` of
    * graphql-yoga wants it. `'envelope'`: an {@link EventEnvelope}, for events named `type` or, when `id` is not empty, `type:id`.
@@ -806,6 +912,14 @@ export interface AlknetEventTargetOptions {
   onOverflow?: 'error' | 'drop-oldest' | 'drop-newest' | 'disconnect'
 }
 
+/** Options of {@link AlknetEventTarget.subscribe}. */
+export interface AlknetSubscribeOptions {
+  /** Ends the iteration when aborted. */
+  signal?: AbortSignal
+  /** Events that may wait to be taken; one more ends the iteration with `ENOBUFS`, after those. Default 1 024. */
+  limit?: number
+}
+
 /**
  * Publish and subscribe over a stream. `dispatchEvent` sends to the other end and never to listeners of this one;
  * the first listener of a topic subscribes there, removing the last one unsubscribes. An end that has been sent no subscription
@@ -821,7 +935,21 @@ export interface AlknetEventTarget<TEvent extends TypedEvent = TypedEvent>
    * @throws AlknetError - `ERR_ALKNET_FRAME_TOO_LARGE`, `ERR_ALKNET_FRAME_INVALID` (deeper than 64 levels), `ENOBUFS`
    */
   dispatchEvent(event: TEvent): boolean
-  /** Resolves true once the other end has acknowledged the subscription to `topic`, false when it has not within 2 s. */
+  /**
+   * Sends an event as `dispatchEvent` does, waiting for room instead of refusing: resolves when there is room for the next. That the
+   * other end has got it is not known then. Rejects with what `dispatchEvent` throws, and with `ERR_ALKNET_SESSION_CLOSED` or why
+   * the stream was lost.
+   */
+  publish(event: TEvent): Promise<void>
+  /**
+   * The events of a topic from now on, one after the other: `for await (const { detail } of target.subscribe('news'))`. Ends with the
+   * target.
+   */
+  subscribe<TCurrEvent extends TEvent>(
+    topic: TCurrEvent['type'],
+    options?: AlknetSubscribeOptions,
+  ): AsyncIterableIterator<TCurrEvent, undefined>
+  /** Resolves true once the other end has acknowledged the subscription to `topic`; false when it has refused it, or not within 2 s. */
   ready(topic: TEvent['type']): Promise<boolean>
   /** Resolves when all that was dispatched has been taken by the stream; rejects when the stream is lost before. */
   drained(): Promise<void>
@@ -837,7 +965,7 @@ export interface AlknetEventTarget<TEvent extends TypedEvent = TypedEvent>
   close(): Promise<void>
 }
 
-/** Puts typed publish/subscribe on a stream. */
+/** Puts typed publish/subscribe on a stream or a session. */
 export function createAlknetEventTarget<TEvent extends TypedEvent = TypedEvent>(
   options: AlknetEventTargetOptions,
 ): AlknetEventTarget<TEvent>

@@ -38,6 +38,8 @@ pub enum Code {
     FrameTooLarge,
     /// An event frame is not a valid envelope.
     FrameInvalid,
+    /// The bus closed a stream because its events were not taken fast enough.
+    SlowConsumer,
     /// A fact of an operating system, here or at the far end of a channel, under its POSIX name.
     System(&'static str),
 }
@@ -60,6 +62,7 @@ impl Code {
             Self::Protocol => "ERR_ALKNET_PROTOCOL",
             Self::FrameTooLarge => "ERR_ALKNET_FRAME_TOO_LARGE",
             Self::FrameInvalid => "ERR_ALKNET_FRAME_INVALID",
+            Self::SlowConsumer => "ERR_ALKNET_SLOW_CONSUMER",
             Self::System(name) => name,
         }
     }

@@ -1,6 +1,8 @@
 //! Composition, server side: options → listener, sessions, accepted streams.
 
+mod bus;
 mod forward;
+mod metrics;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use crate::auth::{
 use crate::config::{Place, Transport};
 use crate::dial::Proxy;
 use crate::error::{Error, Result};
+use crate::event::BusMetrics;
 use crate::listen::{Incoming, Listener, serve as accept_loop};
 use crate::scope::Scope;
 use crate::ssh::{
@@ -23,6 +26,8 @@ use crate::ssh::{
 };
 use crate::transport::listen;
 
+use bus::Bus;
+pub use bus::{Authorize, BusOptions};
 pub use forward::ForwardPolicy;
 use forward::offer;
 
@@ -71,6 +76,10 @@ pub struct ServeOptions {
     pub proxy: Option<Proxy>,
     /// Whether streams to [`crate::CONTROL`] are accepted, for [`Server::accept`] to take. Default true.
     pub control: bool,
+    /// Bridges these streams to an in-process bus; then [`Server::accept`] gets none. Default `None`.
+    pub bus: Option<BusOptions>,
+    /// Address at which counters are served for Prometheus, over HTTP and to whoever can connect. Port 0 takes a free one. Default `None`.
+    pub metrics: Option<String>,
 }
 
 impl Default for ServeOptions {
@@ -92,6 +101,8 @@ impl Default for ServeOptions {
             forwarding: None,
             proxy: None,
             control: true,
+            bus: None,
+            metrics: None,
         }
     }
 }
@@ -105,6 +116,8 @@ pub struct Server {
     host_key_fingerprint: String,
     keys: Arc<KeyRing>,
     backlog: Arc<Backlog>,
+    bus: Option<Bus>,
+    metrics: Option<SocketAddr>,
 }
 
 /// Starts listening.
@@ -120,6 +133,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     .checked()?;
     options.limits.check()?;
     let places = Place::all(&options.listen, &options.transport)?;
+    let bus = options.bus.as_ref().map(Bus::new).transpose()?;
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
     let (listeners, listening) = bind_all(&places).await?;
@@ -144,12 +158,19 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         limits: limits.clone(),
         channels: Arc::new(Semaphore::new(limits.max_channels.min(Semaphore::MAX_PERMITS))),
         backlog: Arc::clone(&backlog),
-        control: options.control,
+        control: options.control || bus.is_some(),
         forwarding,
     });
     wipe_stack();
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
     let gate = Gate::new(limits)?;
+    let metrics = match &options.metrics {
+        Some(listen) => Some(metrics::answer(listen, bus.as_ref(), &scope).await?),
+        None => None,
+    };
+    if let Some(bus) = &bus {
+        bus.bridge(&backlog, &scope);
+    }
     for listener in listeners {
         let (gate, policy, sessions) = (Arc::clone(&gate), Arc::clone(&policy), scope.clone());
         scope.spawn(accept_loop(listener, scope.clone(), move |incoming| {
@@ -164,6 +185,8 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         host_key_fingerprint: key.fingerprint,
         keys,
         backlog,
+        bus,
+        metrics,
     })
 }
 
@@ -237,6 +260,21 @@ impl Server {
     /// Sets who is told of arrivals.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         self.backlog.observe(observer);
+    }
+
+    /// A stream to the server's bus, for the program itself: its events carry no sender. `None` without a bus.
+    pub fn bus(&self) -> Option<Stream> {
+        self.bus.as_ref().map(|bus| bus.join(&self.scope))
+    }
+
+    /// What the server's bus has done so far. `None` without a bus.
+    pub fn bus_metrics(&self) -> Option<BusMetrics> {
+        self.bus.as_ref().map(Bus::metrics)
+    }
+
+    /// Where counters are served, with the real port.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// The addresses listened on, with real ports, each with what listens there.

@@ -33,7 +33,10 @@ fn rooms() -> BTreeMap<&'static str, Vec<&'static str>> {
     add(&["client", "server"], &[GROUND, SEAM, &composed]);
     add(&["manage"], &[GROUND, &["client", "server"]]);
     add(&["fuzz"], &[GROUND, &["auth", "client", "event", "ssh"]]);
-    add(&["cli", "main"], &[GROUND, &["auth", "client", "manage", "server", "ssh", "tunnel"]]);
+    add(
+        &["cli", "main"],
+        &[GROUND, &["auth", "client", "event", "manage", "server", "ssh", "tunnel"]],
+    );
     rooms
 }
 

@@ -47,11 +47,11 @@ export function readEnvelope(body: Buffer): EventEnvelope {
   if (isTooDeep(text)) throw invalid(`nested deeper than ${MAX_DEPTH} levels`)
   const value = parse(text)
   if (typeof value !== 'object' || value === null) throw invalid('not an object')
-  const { type, id, payload } = value as Partial<EventEnvelope>
+  const { type, id, payload, from } = value as Partial<EventEnvelope>
   if (typeof type !== 'string') throw invalid('without a type')
   if (typeof id !== 'string') throw invalid('without an id')
   if (!Object.hasOwn(value, 'payload')) throw invalid('without a payload')
-  return { type, id, payload }
+  return typeof from === 'string' ? { type, id, payload, from } : { type, id, payload }
 }
 
 /** The topics a control message names, in any of the shapes peers use. */

@@ -6,30 +6,46 @@ import { isReserved, isTooLong, MAX_TOPIC, topicOf } from './envelope.js'
 import { invalidType, invalidValue } from './errors.js'
 import { checkDuplex } from './frame.js'
 import { maxFrameOf } from './frame-codec.js'
+import { defined, text } from './options.js'
 
 const DEFAULT_MAX_BUFFERED = 4 * 1024 * 1024
 const DETAILS = ['payload', 'envelope'] as const
 const POLICIES = ['error', 'drop-oldest', 'drop-newest', 'disconnect'] as const
 
-/** The options with nothing left out. */
-export type Settings = Required<AlknetEventTargetOptions>
+const OFFLINE = ['queue', 'refuse'] as const
+
+/** The options with nothing left out; a stream or a session. */
+export type Settings = Required<Omit<AlknetEventTargetOptions, 'stream' | 'session' | 'target'>> &
+  Pick<AlknetEventTargetOptions, 'stream' | 'session' | 'target'>
 
 /** Fills in and checks the options of `createAlknetEventTarget()`. */
 export function settingsOf(options: AlknetEventTargetOptions): Settings {
   if (typeof options !== 'object' || options === null) {
     throw invalidType('options', 'an object', options)
   }
-  const { stream, detail = 'payload', onOverflow = 'error' } = options
+  const { stream, session, target, detail = 'payload', onOverflow = 'error' } = options
+  const { offline = 'queue', echo = true } = options
   const { maxBuffered = DEFAULT_MAX_BUFFERED } = options
-  checkDuplex('options.stream', stream)
+  if (session === undefined) checkDuplex('options.stream', stream)
+  else checkSession(session, stream)
   if (!DETAILS.includes(detail)) throw invalidValue('detail', `one of ${DETAILS.join(', ')}`)
   if (!POLICIES.includes(onOverflow)) {
     throw invalidValue('onOverflow', `one of ${POLICIES.join(', ')}`)
   }
+  if (!OFFLINE.includes(offline)) throw invalidValue('offline', `one of ${OFFLINE.join(', ')}`)
+  if (typeof echo !== 'boolean') throw invalidType('echo', 'a boolean', echo)
   if (!Number.isSafeInteger(maxBuffered) || maxBuffered < 0) {
     throw invalidValue('maxBuffered', 'a whole number of bytes')
   }
-  return { stream, detail, maxFrame: maxFrameOf(options), maxBuffered, onOverflow }
+  const bounds = { maxFrame: maxFrameOf(options), maxBuffered, onOverflow, offline }
+  const given = defined({ stream, session, target: text('options.target', target) })
+  return { ...given, ...bounds, detail, echo }
+}
+
+function checkSession(session: unknown, stream: unknown): void {
+  const { open } = (session ?? {}) as { open?: unknown }
+  if (typeof open !== 'function') throw invalidType('options.session', 'an AlknetSession', session)
+  if (stream !== undefined) throw invalidValue('options', 'given a stream or a session, not both')
 }
 
 /** Refuses a type or topic that cannot travel. */

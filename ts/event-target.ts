@@ -1,23 +1,17 @@
 /**
- * `createAlknetEventTarget()`: publish and subscribe over a stream. docs/events.md.
+ * `createAlknetEventTarget()`: publish and subscribe over a stream, or over the streams of a session. docs/events.md.
  */
-import type { Duplex } from 'node:stream'
 import type {
   AlknetEventTarget,
   AlknetEventTargetOptions,
+  AlknetSubscribeOptions,
   EventEnvelope,
   TypedEvent,
 } from '../index.js'
-import {
-  invalid,
-  isReserved,
-  MAX_SUBSCRIPTIONS,
-  readEnvelope,
-  readTopics,
-  topicOf,
-  writeEnvelope,
-} from './envelope.js'
+import { MAX_SUBSCRIPTIONS, topicOf, writeEnvelope } from './envelope.js'
 import { AlknetError, invalidValue } from './errors.js'
+import { EventIterator } from './event-iterator.js'
+import { EventLink, type Failure, full } from './event-link.js'
 import {
   checkTopic,
   envelopeOf,
@@ -25,29 +19,35 @@ import {
   type Settings,
   settingsOf,
 } from './event-options.js'
-import { whenClosed } from './frame.js'
-import { checkLength, FrameDecoder, HEADER } from './frame-codec.js'
+import { keepStreams } from './event-session.js'
+import { checkLength, HEADER } from './frame-codec.js'
 import { FrameWriter, streamClosed } from './frame-writer.js'
 import { type ListenerCallback, type ListenerOptions, Listeners } from './listeners.js'
-import { Confirmations, PeerSubscriptions } from './subscriptions.js'
+import { abortSignal, integer } from './options.js'
+import { Confirmations } from './subscriptions.js'
 
-/** Puts typed publish/subscribe on a stream. */
+/** Puts typed publish/subscribe on a stream or a session. */
 export function createAlknetEventTarget<TEvent extends TypedEvent = TypedEvent>(
   options: AlknetEventTargetOptions,
 ): AlknetEventTarget<TEvent> {
   return new StreamEventTarget(settingsOf(options))
 }
 
-/** Frames in a row that may be bad before the peer is given up. */
-const MAX_BAD_FRAMES = 16
-/** Bytes of control messages that may wait: far more than all subscriptions there can be. */
-const MAX_CONTROL = 4 * 1024 * 1024
-const SUBSCRIBE = '__subscribe'
-const UNSUBSCRIBE = '__unsubscribe'
-const SUBSCRIBED = '__subscribed'
+/** Events that wait for an iterator: as many as graphql-yoga keeps. */
+const ITERATOR_LIMIT = 1024
 
-type Failure = NodeJS.ErrnoException
 type Handler<T> = ((event: CustomEvent<T>) => void) | null
+interface AnyEvent {
+  readonly type: string
+  readonly detail?: unknown
+}
+
+/** An event that is ready to leave. */
+interface Outgoing {
+  topic: string
+  text: string
+  size: number
+}
 
 class StreamEventTarget extends EventTarget {
   onerror: Handler<Failure> = null
@@ -55,31 +55,30 @@ class StreamEventTarget extends EventTarget {
   readonly closed: Promise<Failure | undefined>
 
   readonly #settings: Settings
-  readonly #stream: Duplex
-  readonly #writer: FrameWriter
-  readonly #decoder: FrameDecoder
+  readonly #writer = new FrameWriter()
   readonly #listeners: Listeners
-  readonly #peer = new PeerSubscriptions()
   readonly #confirmations = new Confirmations()
+  /** Ends the search for streams. */
+  readonly #ending = new AbortController()
+  #link: EventLink | undefined
   #open = true
-  #badFrames = 0
+  #over = false
   #reason: Failure | undefined
+  #publishing: Promise<unknown> = Promise.resolve()
 
   constructor(settings: Settings) {
     super()
-    const { stream, maxFrame } = settings
     this.#settings = settings
-    this.#stream = stream
-    this.#writer = new FrameWriter(stream)
-    this.#decoder = new FrameDecoder(maxFrame)
     this.#listeners = new Listeners(this, {
       adding: (topic) => this.#subscribe(topic),
       removed: (topic) => this.#unsubscribe(topic),
     })
-    this.closed = whenClosed(stream).then(() => this.#onClose())
-    stream.on('error', (error: Failure) => this.#fail(error))
-    stream.on('end', () => this.#onEnd())
-    stream.on('data', (chunk: Buffer) => this.#onData(chunk))
+    const { stream, session, target } = settings
+    const ended =
+      stream === undefined && session !== undefined
+        ? keepStreams(session, target, this.#streamUser(), this.#ending.signal)
+        : this.#use(stream as NonNullable<typeof stream>)
+    this.closed = ended.then((reason) => this.#onClose(reason))
   }
 
   get bufferedAmount(): number {
@@ -102,23 +101,45 @@ class StreamEventTarget extends EventTarget {
     this.#listeners.remove(`${topic}`, callback, options)
   }
 
-  override dispatchEvent(event: { readonly type: string; readonly detail?: unknown }): boolean {
-    const { type, detail } = event
-    checkTopic(type)
-    const envelope = this.#settings.detail === 'envelope' ? envelopeOf(type, detail) : undefined
-    if (envelope === undefined) refuseEnvelope(type, detail)
-    if (!this.#open || !this.#stream.writable) return false
-    const topic = envelope === undefined ? type : topicOf(envelope.type, envelope.id)
-    if (!this.#peer.wants(topic)) return true
-    const text =
-      envelope === undefined
-        ? writeEnvelope(type, '', detail)
-        : writeEnvelope(envelope.type, envelope.id, envelope.payload)
-    const size = Buffer.byteLength(text)
-    checkLength(size, this.#settings.maxFrame)
+  override dispatchEvent(event: AnyEvent): boolean {
+    const outgoing = this.#prepare(event)
+    if (outgoing === undefined) return false
+    const { topic, text, size } = outgoing
+    if (text === '') return this.#link === undefined || !this.#link.wants(topic)
     if (!this.#makeRoom(size)) return false
     this.#writer.push(text, size)
     return true
+  }
+
+  publish(event: AnyEvent): Promise<void> {
+    let outgoing: Outgoing | undefined
+    try {
+      outgoing = this.#prepare(event)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    if (outgoing === undefined) return Promise.reject(streamClosed())
+    const { text, size } = outgoing
+    if (text === '') return Promise.resolve()
+    // One after the other, so that those that wait for room keep their order.
+    const done = this.#publishing.then(() => this.#publish(text, size))
+    this.#publishing = done.catch(() => {})
+    return done
+  }
+
+  subscribe<T>(
+    topic: string,
+    options: AlknetSubscribeOptions = {},
+  ): AsyncIterableIterator<T, undefined> {
+    const limit = integer('options.limit', options.limit, 1, 0x7fff_ffff) ?? ITERATOR_LIMIT
+    const signal = abortSignal(options.signal)
+    const { closed } = this
+    const listen = (push: (event: T) => void) => {
+      const listener = (event: unknown) => push(event as T)
+      this.addEventListener(topic, listener)
+      return () => this.removeEventListener(topic, listener)
+    }
+    return new EventIterator({ listen, closed }, limit, signal)
   }
 
   async ready(topic: string): Promise<boolean> {
@@ -126,14 +147,15 @@ class StreamEventTarget extends EventTarget {
   }
 
   async drained(): Promise<void> {
-    if (this.#stream.destroyed) throw this.#reason ?? streamClosed()
+    const lost = this.#settings.session === undefined && this.#link?.destroyed
+    if (this.#over || lost) throw this.#reason ?? this.#link?.reason ?? streamClosed()
     await this.#writer.drained()
   }
 
   async close(): Promise<void> {
     this.#shut()
     this.#writer.end()
-    this.#stream.resume()
+    this.#link?.leave()
     await this.closed
   }
 
@@ -143,8 +165,45 @@ class StreamEventTarget extends EventTarget {
 
   #shut(): void {
     this.#open = false
+    this.#ending.abort()
     this.#listeners.clear()
     this.#confirmations.close()
+  }
+
+  /** Uses a stream until it is closed. */
+  async #use(stream: NonNullable<Settings['stream']>): Promise<Failure | undefined> {
+    const link = new EventLink(stream, this.#writer, this.#settings.maxFrame, {
+      event: (envelope) => this.#deliver(envelope),
+      subscribed: (topic) => this.#confirmations.confirmed(topic),
+      refused: (topic) => this.#confirmations.refused(topic),
+      report: (error) => this.#report(error),
+      ended: () => this.#onEnded(link),
+    })
+    this.#link = link
+    for (const topic of this.#listeners.topics()) {
+      this.#confirmations.subscribed(topic)
+      link.subscribe(topic, this.#settings.echo)
+    }
+    return link.closed
+  }
+
+  #streamUser() {
+    return {
+      use: async (stream: NonNullable<Settings['stream']>) => {
+        if (!this.#open) stream.destroy()
+        await this.#use(stream)
+        this.#link = undefined
+        this.#writer.detach()
+        this.#confirmations.forget()
+      },
+      away: (reason: Failure) => this.#report(reason),
+    }
+  }
+
+  /** The other end has ended: a target on a stream is over, one on a session gets another stream. */
+  #onEnded(link: EventLink): void {
+    if (this.#settings.session === undefined) void this.close()
+    else link.end()
   }
 
   #subscribe(topic: string): void {
@@ -152,21 +211,42 @@ class StreamEventTarget extends EventTarget {
     if (this.#listeners.size >= MAX_SUBSCRIPTIONS) {
       throw invalidValue('the topic', `one of at most ${MAX_SUBSCRIPTIONS} with listeners`)
     }
-    if (!this.#open) return
+    if (!this.#open || this.#link === undefined) return
     this.#confirmations.subscribed(topic)
-    this.#control(SUBSCRIBE, '', { topic })
+    this.#link.subscribe(topic, this.#settings.echo)
   }
 
   #unsubscribe(topic: string): void {
-    if (!this.#open) return
+    if (!this.#open || this.#link === undefined) return
     this.#confirmations.unsubscribed(topic)
-    this.#control(UNSUBSCRIBE, '', { topic })
+    this.#link.unsubscribe(topic)
   }
 
-  #control(type: string, id: string, payload: unknown): void {
-    this.#writer.pushControl(writeEnvelope(type, id, payload))
-    // Only a peer that asks and does not read, or a stream that has stopped, lets these pile up.
-    if (this.#writer.controlAmount > MAX_CONTROL) this.#fail(full())
+  /** The frame of an event; without text when nobody wants it, nothing when it can be sent no more. */
+  #prepare({ type, detail }: AnyEvent): Outgoing | undefined {
+    checkTopic(type)
+    const { detail: kind, session, offline, maxFrame } = this.#settings
+    const envelope = kind === 'envelope' ? envelopeOf(type, detail) : undefined
+    if (envelope === undefined) refuseEnvelope(type, detail)
+    const link = this.#link
+    if (!this.#open || (session === undefined && !link?.writable)) return undefined
+    if (link === undefined && offline === 'refuse') throw away()
+    const topic = envelope === undefined ? type : topicOf(envelope.type, envelope.id)
+    if (link !== undefined && !link.wants(topic)) return { topic, text: '', size: 0 }
+    const text =
+      envelope === undefined
+        ? writeEnvelope(type, '', detail)
+        : writeEnvelope(envelope.type, envelope.id, envelope.payload)
+    const size = Buffer.byteLength(text)
+    checkLength(size, maxFrame)
+    return { topic, text, size }
+  }
+
+  async #publish(text: string, size: number): Promise<void> {
+    if (!this.#fits(size)) await this.#writer.drained()
+    if (!this.#open) throw streamClosed()
+    this.#writer.push(text, size)
+    if (this.#writer.full) await this.#writer.drained()
   }
 
   /** Makes room for a frame, or does what was asked for when there is none. */
@@ -185,90 +265,29 @@ class StreamEventTarget extends EventTarget {
     return waiting === 0 || waiting + HEADER + size <= this.#settings.maxBuffered
   }
 
-  #onData(chunk: Buffer): void {
-    const decoder = this.#decoder
-    decoder.push(chunk)
-    while (this.#open) {
-      let body: Buffer | undefined
-      try {
-        body = decoder.next()
-      } catch (error) {
-        this.#fail(error as Failure)
-        return
-      }
-      if (body === undefined) return
-      this.#onFrame(body)
-    }
-  }
-
-  #onFrame(body: Buffer): void {
-    try {
-      const envelope = readEnvelope(body)
-      if (isReserved(envelope.type)) this.#onControl(envelope)
-      else this.#deliver(envelope)
-      this.#badFrames = 0
-    } catch (error) {
-      this.#badFrames += 1
-      if (this.#badFrames >= MAX_BAD_FRAMES) this.#fail(error as Failure)
-      else this.#report(error as Failure)
-    }
-  }
-
   #deliver(envelope: EventEnvelope): void {
     const topic = topicOf(envelope.type, envelope.id)
-    if (!this.#listeners.has(topic)) return
+    if (!this.#open || !this.#listeners.has(topic)) return
     const detail = this.#settings.detail === 'envelope' ? envelope : envelope.payload
+    const event = new CustomEvent(topic, { detail })
+    if (envelope.from !== undefined) Object.assign(event, { from: envelope.from })
     // The platform keeps what a listener throws from the others and from us.
-    super.dispatchEvent(new CustomEvent(topic, { detail }))
+    super.dispatchEvent(event)
   }
 
-  #onControl(envelope: EventEnvelope): void {
-    const { type } = envelope
-    if (type !== SUBSCRIBE && type !== UNSUBSCRIBE && type !== SUBSCRIBED) return // of a later version
-    const topics = readTopics(envelope)
-    if (topics.length === 0) throw invalid(`${type} without a topic`)
-    if (type === SUBSCRIBE) this.#onSubscribe(envelope, topics)
-    else if (type === UNSUBSCRIBE) for (const topic of topics) this.#peer.remove(topic)
-    else for (const topic of topics) this.#confirmations.confirmed(topic)
-  }
-
-  #onSubscribe({ id, payload }: EventEnvelope, topics: readonly string[]): void {
-    let refusal: string | undefined
-    const accepted = topics.filter((topic) => {
-      const why = this.#peer.add(topic)
-      refusal ??= why
-      return why === undefined
-    })
-    if (refusal === undefined) this.#control(SUBSCRIBED, id, payload)
-    else if (accepted.length > 0) this.#control(SUBSCRIBED, '', { topics: accepted })
-    if (refusal !== undefined) throw invalid(refusal)
-  }
-
-  #onEnd(): void {
-    try {
-      if (this.#open) this.#decoder.end()
-    } catch (error) {
-      this.#reason ??= error as Failure
-      this.#report(error as Failure)
-    }
-    void this.close()
-  }
-
-  #onClose(): Failure | undefined {
-    this.#shut()
-    this.#writer.stop(this.#reason ?? streamClosed())
-    this.#call(this.onclose, 'close', this.#reason ?? null)
-    return this.#reason
-  }
-
-  /** The stream is of no more use. */
   #fail(reason: Failure): void {
-    if (this.#reason === undefined) {
-      this.#reason = reason
-      this.#report(reason)
-    }
+    if (this.#link === undefined) this.#report(reason)
+    else this.#link.fail(reason)
+    if (this.#settings.session === undefined) this.#shut()
+  }
+
+  #onClose(reason: Failure | undefined): Failure | undefined {
+    this.#over = true
+    this.#reason = reason
     this.#shut()
-    this.#stream.destroy(reason)
+    this.#writer.stop(reason ?? streamClosed())
+    this.#call(this.onclose, 'close', reason ?? null)
+    return reason
   }
 
   #report(error: Failure): void {
@@ -288,7 +307,7 @@ class StreamEventTarget extends EventTarget {
   }
 }
 
-function full(): AlknetError {
-  const message = 'too many bytes wait to be sent; the other end does not keep up'
-  return new AlknetError('ENOBUFS', message, { phase: 'stream', hint: 'await drained()' })
+function away(): AlknetError {
+  const message = 'there is no session at the moment, and events are not to wait for one'
+  return new AlknetError('ERR_ALKNET_RECONNECTING', message, { phase: 'stream' })
 }

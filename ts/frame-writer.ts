@@ -8,7 +8,7 @@ import { HEADER } from './frame-codec.js'
 /** What is written at once, and what may wait for the end of the turn, in bytes. */
 const BATCH = 64 * 1024
 /** From `end()` to the destruction of a stream whose peer does not end, ms. */
-const CLOSE_LIMIT = 10_000
+export const CLOSE_LIMIT = 10_000
 
 type Body = string | Uint8Array
 
@@ -90,21 +90,34 @@ function put(body: Body, size: number, target: Buffer, at: number): void {
 
 /** The sending side of a framed stream. */
 export class FrameWriter {
-  readonly #duplex: Duplex
+  #duplex: Duplex | undefined
   readonly #control = new Fifo()
   readonly #queue = new Fifo()
   #scheduled = false
   #ending = false
   #room: PromiseWithResolvers | undefined
 
-  constructor(duplex: Duplex) {
+  constructor(duplex?: Duplex) {
+    if (duplex !== undefined) this.attach(duplex)
+  }
+
+  /** Sends what waits, and all that follows, on `duplex`. */
+  attach(duplex: Duplex): void {
     this.#duplex = duplex
     duplex.on('drain', this.#flush)
+    this.#schedule()
+  }
+
+  /** The stream is gone, and another may follow: what it has not taken waits, but for control frames, which were for it alone. */
+  detach(): void {
+    this.#duplex?.off('drain', this.#flush)
+    this.#duplex = undefined
+    this.#control.clear()
   }
 
   /** Bytes pushed that the stream has not sent yet. */
   get bufferedAmount(): number {
-    return this.#waiting + this.#duplex.writableLength
+    return this.#waiting + (this.#duplex?.writableLength ?? 0)
   }
 
   /** Of these, bytes of control frames that the stream has not taken. */
@@ -114,7 +127,11 @@ export class FrameWriter {
 
   /** Whether whoever pushes should wait for `drained()`. */
   get full(): boolean {
-    return this.#waiting >= BATCH || this.#duplex.writableNeedDrain
+    return this.#waiting >= BATCH || this.#needsDrain
+  }
+
+  get #needsDrain(): boolean {
+    return this.#duplex?.writableNeedDrain ?? false
   }
 
   get #waiting(): number {
@@ -140,7 +157,7 @@ export class FrameWriter {
 
   /** Resolves when all that was pushed is the stream's and it has room; rejects when that can no longer be. */
   drained(): Promise<void> {
-    if (this.#waiting === 0 && !this.#duplex.writableNeedDrain) return DONE
+    if (this.#waiting === 0 && !this.#needsDrain) return DONE
     this.#room ??= withResolvers()
     return this.#room.promise
   }
@@ -149,15 +166,16 @@ export class FrameWriter {
   end(): void {
     if (this.#ending) return
     this.#ending = true
-    const limit = setTimeout(() => this.#duplex.destroy(), CLOSE_LIMIT)
-    this.#duplex.once('close', () => clearTimeout(limit))
+    const duplex = this.#duplex
+    if (duplex === undefined) return
+    const limit = setTimeout(() => duplex.destroy(), CLOSE_LIMIT)
+    duplex.once('close', () => clearTimeout(limit))
     this.#flush()
   }
 
   /** Forgets what waits, because the stream is gone. */
   stop(reason: Error): void {
-    this.#duplex.off('drain', this.#flush)
-    this.#control.clear()
+    this.detach()
     this.#queue.clear()
     this.#room?.reject(reason)
     this.#room = undefined
@@ -178,7 +196,7 @@ export class FrameWriter {
 
   #flush = (): void => {
     const duplex = this.#duplex
-    if (duplex.destroyed || duplex.writableEnded) return
+    if (duplex === undefined || duplex.destroyed || duplex.writableEnded) return
     while (this.#waiting > 0 && !duplex.writableNeedDrain) duplex.write(this.#gather())
     if (this.#waiting > 0) return
     if (this.#ending) duplex.end()

@@ -42,6 +42,11 @@ export class Listeners {
     return this.#topics.size
   }
 
+  /** Those that have one. */
+  topics(): Iterable<string> {
+    return this.#topics.keys()
+  }
+
   has(topic: string): boolean {
     return this.#topics.has(topic)
   }

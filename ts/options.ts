@@ -18,6 +18,7 @@ import type {
   NativeServeOptions,
   NativeSource,
 } from '../native/binding.js'
+import { busOptions } from './bus-options.js'
 import { AlknetError, invalidType, invalidValue } from './errors.js'
 import { limits } from './limits.js'
 import { checkPassphrase } from './passphrase.js'
@@ -95,6 +96,8 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     limits: limits(options.limits),
     forwarding: forwarding(options.forwarding),
     proxy: text('options.proxy', options.proxy),
+    bus: busOptions(options.bus),
+    metrics: text('options.metrics', options.metrics),
   })
 }
 

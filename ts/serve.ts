@@ -7,13 +7,15 @@
 import { EventEmitter } from 'node:events'
 import type * as contract from '../index.js'
 import type { NativeServer } from '../native/binding.js'
+import { ServerBus } from './bus.js'
 import { ConnectionIterator } from './connection-iterator.js'
-import { CLOSED, doorbell, READABLE, Slot } from './doorbell.js'
+import { CLOSED, doorbell, READABLE, Slot, WRITABLE } from './doorbell.js'
 import { AlknetError, invalidType } from './errors.js'
 import { native } from './native.js'
 import { abortSignal, boolean, object, serveOptions } from './options.js'
 import { passphrase, wiping } from './passphrase.js'
 import { settle } from './pending.js'
+import { setSender } from './senders.js'
 import { AlknetStream } from './stream.js'
 
 // So that a burst of connections leaves time for those that are open.
@@ -32,7 +34,7 @@ export async function serve(options: contract.AlknetServeOptions): Promise<contr
   const all = secret === undefined ? checked : { ...checked, hostKeyPassphrase: secret }
   return settle(
     () => wiping(secret, () => native().serve(doorbell(), all)),
-    (server) => new AlknetServer(server, allowHalfOpen, signal),
+    (server) => new AlknetServer(server, options, allowHalfOpen),
     signal,
   )
 }
@@ -42,6 +44,7 @@ class AlknetServer
   implements contract.AlknetServer
 {
   readonly #native: NativeServer
+  readonly #bus: ServerBus
   readonly #slot: Slot
   readonly #allowHalfOpen: boolean | undefined
   readonly #signal: AbortSignal | undefined
@@ -56,16 +59,19 @@ class AlknetServer
   readonly hostKeyFingerprint: string
   readonly hostKey: string
   readonly connectionString: string
+  readonly metricsAddress: string | undefined
 
   constructor(
     server: NativeServer,
+    { bus, signal }: contract.AlknetServeOptions,
     allowHalfOpen: boolean | undefined,
-    signal: AbortSignal | undefined,
   ) {
     super()
     this.#native = server
+    this.#bus = new ServerBus(server, bus)
     this.#allowHalfOpen = allowHalfOpen
     this.#signal = signal
+    this.metricsAddress = server.metricsAddress() ?? undefined
     this.addresses = server.addresses()
     this.hostKeyFingerprint = server.hostKeyFingerprint()
     this.hostKey = server.hostKey()
@@ -98,6 +104,15 @@ class AlknetServer
     return !this.#closed && this.#closing === undefined
   }
 
+  get bus(): contract.AlknetEventTarget | undefined {
+    return this.#bus.target
+  }
+
+  metrics(): contract.AlknetServerMetrics {
+    const bus = this.#bus.metrics()
+    return bus === undefined ? {} : { bus }
+  }
+
   get warnings(): readonly string[] {
     return this.#native.warnings()
   }
@@ -120,6 +135,7 @@ class AlknetServer
       this.#whenClosed = resolve
       // Closing is work under way, which an `unref()` earlier was not about.
       this.#slot.keepAlive.ref()
+      this.#bus.close()
       this.#native.close()
     })
     return this.#closing
@@ -149,6 +165,7 @@ class AlknetServer
   #onBell(mask: number): void {
     try {
       if (mask & READABLE) this.#pull()
+      if (mask & WRITABLE) this.#bus.answerAll()
     } finally {
       if (mask & CLOSED) this.#onClosed()
     }
@@ -190,6 +207,7 @@ class AlknetServer
 
   #deliver(stream: AlknetStream): void {
     const { info } = stream
+    setSender(stream, info.keyFingerprint)
     this.#waiting.shift()?.deliver({ stream, info })
     this.emit('connection', stream, info)
   }

@@ -77,6 +77,19 @@ export class Confirmations {
     })
   }
 
+  /** Another stream takes the place of the one that all this was said on. */
+  forget(): void {
+    this.#confirmed.clear()
+    this.#sent.clear()
+    this.#stale.clear()
+  }
+
+  /** The peer will not send `topic`. */
+  refused(topic: string): void {
+    this.#sent.delete(topic)
+    this.#settle(topic, false)
+  }
+
   /** Nothing will be confirmed any more. */
   close(): void {
     this.#confirmed.clear()

@@ -35,8 +35,12 @@ pub fn open_session(
 /// Starts a server.
 #[napi]
 pub fn serve(bell: &Doorbell, options: NativeServeOptions) -> Result<PendingServer> {
-    let options = alknet::ServeOptions::try_from(options);
-    Pending::start(bell, async move { alknet::serve(&options?).await }).map(PendingServer)
+    let options = options.split();
+    let starting = async move {
+        let (options, questions) = options?;
+        Ok((alknet::serve(&options).await?, questions))
+    };
+    Pending::start(bell, starting).map(PendingServer)
 }
 
 /// Looks at a private key, given as a path or as its contents, without its passphrase.

@@ -7,6 +7,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod bell;
+mod bus;
 mod cli;
 pub mod entry;
 mod error;

@@ -1,11 +1,13 @@
 //! Option objects as they come from TypeScript, and their conversion.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alknet::{ConnectOptions, Keepalive, KeySource, Passphrase, ServeOptions, Transport};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
+use crate::bus::{NativeBusOptions, Questions};
 use crate::forward::NativeForwardPolicy;
 use crate::limits::NativeLimits;
 
@@ -62,6 +64,10 @@ pub struct NativeServeOptions {
     /// Absent: no forwards.
     pub forwarding: Option<NativeForwardPolicy>,
     pub proxy: Option<String>,
+    /// Absent: no bus.
+    pub bus: Option<NativeBusOptions>,
+    /// Absent: none.
+    pub metrics: Option<String>,
 }
 
 impl TryFrom<NativeConnectOptions> for ConnectOptions {
@@ -95,6 +101,17 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
     }
 }
 
+impl NativeServeOptions {
+    /// The options, and where questions about the bus come.
+    pub(crate) fn split(mut self) -> alknet::Result<(ServeOptions, Option<Arc<Questions>>)> {
+        let bus = self.bus.take().map(NativeBusOptions::split);
+        let mut options = ServeOptions::try_from(self)?;
+        let (bus, questions) = bus.unzip();
+        options.bus = bus;
+        Ok((options, questions.flatten()))
+    }
+}
+
 impl TryFrom<NativeServeOptions> for ServeOptions {
     type Error = alknet::Error;
 
@@ -117,6 +134,8 @@ impl TryFrom<NativeServeOptions> for ServeOptions {
             forwarding: options.forwarding.map(Into::into),
             proxy: options.proxy.map(|url| url.parse()).transpose()?,
             control: default.control,
+            bus: None,
+            metrics: options.metrics,
         })
     }
 }

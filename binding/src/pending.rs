@@ -12,7 +12,7 @@ use crate::bell::{Bell, Doorbell};
 use crate::error::NativeError;
 use crate::forward::{Forwarder, NativeForward};
 use crate::runtime::{conversation, runtime};
-use crate::server::NativeServer;
+use crate::server::{NativeServer, Started};
 use crate::session::NativeSession;
 use crate::stream::NativeStream;
 
@@ -128,7 +128,7 @@ pending! {
 
 pending! {
     /// An operation that gives a server.
-    PendingServer(alknet::Server) gives NativeServer, by NativeServer::new
+    PendingServer(Started) gives NativeServer, by NativeServer::new
 }
 
 pending! {

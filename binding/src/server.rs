@@ -7,6 +7,7 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::bell::{Bell, Doorbell, Ringer};
+use crate::bus::{NativeBusMetrics, NativeQuestion, Questions};
 use crate::pending::{Pending, PendingUnit};
 use crate::runtime::{conversation, runtime};
 use crate::stream::NativeStream;
@@ -17,14 +18,21 @@ pub struct NativeServer {
     id: u32,
     bell: Arc<Bell>,
     server: Arc<alknet::Server>,
+    questions: Option<Arc<Questions>>,
 }
+
+/// A server, and what its program is asked.
+pub(crate) type Started = (alknet::Server, Option<Arc<Questions>>);
 
 #[napi]
 impl NativeServer {
-    pub(crate) fn new(bell: &Arc<Bell>, server: alknet::Server) -> Self {
+    pub(crate) fn new(bell: &Arc<Bell>, (server, questions): Started) -> Self {
         let id = bell.next_id();
         server.observe(Arc::new(Ringer { bell: Arc::clone(bell), id }));
-        Self { id, bell: Arc::clone(bell), server: Arc::new(server) }
+        if let Some(questions) = &questions {
+            questions.ring(bell, id);
+        }
+        Self { id, bell: Arc::clone(bell), server: Arc::new(server), questions }
     }
 
     #[napi(getter)]
@@ -37,6 +45,37 @@ impl NativeServer {
     pub fn accept(&self) -> Option<NativeStream> {
         conversation();
         self.server.try_accept().map(|stream| NativeStream::new(&self.bell, stream))
+    }
+
+    /// A stream to the bus; `null` without one.
+    #[napi]
+    pub fn bus(&self) -> Option<NativeStream> {
+        // The member's task belongs to the runtime.
+        let _runtime = runtime().ok()?.enter();
+        self.server.bus().map(|stream| NativeStream::new(&self.bell, stream))
+    }
+
+    #[napi]
+    pub fn bus_metrics(&self) -> Option<NativeBusMetrics> {
+        self.server.bus_metrics().map(Into::into)
+    }
+
+    #[napi]
+    pub fn metrics_address(&self) -> Option<String> {
+        self.server.metrics_address().map(|address| address.to_string())
+    }
+
+    /// What the program is asked; the bell rings `WRITABLE` when there is something.
+    #[napi]
+    pub fn question(&self) -> Option<NativeQuestion> {
+        self.questions.as_ref().and_then(|questions| questions.take())
+    }
+
+    #[napi]
+    pub fn answer(&self, id: u32, answer: bool) {
+        if let Some(questions) = &self.questions {
+            questions.answer(id, answer);
+        }
     }
 
     #[napi]

@@ -100,6 +100,8 @@ impl Options {
             "permitlisten" => {
                 rules.listen.push(Permit::listen(value).ok_or("permitlisten= is not [host:]port")?);
             }
+            "permitpublish" => rules.publish.push(value.to_owned()),
+            "permitsubscribe" => rules.subscribe.push(value.to_owned()),
             "principals" if self.principals.is_some() => {
                 return Err("principals= is there twice".into());
             }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::pattern::{Sources, glob};
+use super::pattern::{Sources, glob, glob_exact};
 
 /// The restrictions of one key; a line without options has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub(crate) struct KeyRules {
     pub(super) command: bool,
     pub(super) open: Vec<Permit>,
     pub(super) listen: Vec<Permit>,
+    /// Patterns of topics; without any, all of them.
+    pub(super) publish: Vec<String>,
+    pub(super) subscribe: Vec<String>,
 }
 
 impl KeyRules {
@@ -48,9 +51,28 @@ impl KeyRules {
         self.may_forward() && permits(&self.listen, port, |permit| glob(&permit.host, bare(host)))
     }
 
+    /// Whether events of `topic` may be published on the server's bus.
+    pub(crate) fn may_publish(&self, topic: &str) -> bool {
+        permits_topic(&self.publish, topic)
+    }
+
+    /// Whether `topic` may be subscribed to on the server's bus.
+    pub(crate) fn may_subscribe(&self, topic: &str) -> bool {
+        permits_topic(&self.subscribe, topic)
+    }
+
+    /// Whether the key is for some topics only.
+    pub(crate) fn limits_topics(&self) -> bool {
+        !self.publish.is_empty() || !self.subscribe.is_empty()
+    }
+
     fn may_forward(&self) -> bool {
         !self.no_forwarding && !self.command
     }
+}
+
+fn permits_topic(patterns: &[String], topic: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| glob_exact(pattern, topic))
 }
 
 fn permits(list: &[Permit], port: u16, is_host: impl Fn(&Permit) -> bool) -> bool {
@@ -174,6 +196,23 @@ mod tests {
         for text in ["", "0", "x", "65536", ":80"] {
             assert_eq!(Permit::listen(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn topics_are_patterns_and_those_of_the_two_directions_are_apart() {
+        let rules = KeyRules {
+            publish: vec!["chat:*".into(), "ping".into()],
+            subscribe: vec![String::new()],
+            ..KeyRules::default()
+        };
+        assert!(rules.may_publish("chat:1") && rules.may_publish("ping") && rules.limits_topics());
+        assert!(
+            !rules.may_publish("Ping")
+                && !rules.may_publish("pong")
+                && !rules.may_subscribe("ping")
+        );
+        let free = KeyRules::default();
+        assert!(free.may_publish("x") && free.may_subscribe("x") && !free.limits_topics());
     }
 
     #[test]

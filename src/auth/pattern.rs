@@ -5,7 +5,15 @@ use std::net::IpAddr;
 /// Whether `text` matches `pattern`, in which `*` stands for anything and `?` for one byte. ASCII case is ignored. Takes
 /// time in the product of the lengths at most.
 pub(super) fn glob(pattern: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> bool {
-    let (pattern, text) = (pattern.as_ref(), text.as_ref());
+    fits(pattern.as_ref(), text.as_ref(), |one, other| one.eq_ignore_ascii_case(&other))
+}
+
+/// The same with case.
+pub(super) fn glob_exact(pattern: &str, text: &str) -> bool {
+    fits(pattern.as_bytes(), text.as_bytes(), |one, other| one == other)
+}
+
+fn fits(pattern: &[u8], text: &[u8], same: impl Fn(u8, u8) -> bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on when what follows the last `*` does not match: behind it, one byte further on.
     let mut retry = None;
@@ -15,7 +23,7 @@ pub(super) fn glob(pattern: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> bool {
                 p += 1;
                 retry = Some((p, t));
             }
-            Some(sign) if *sign == b'?' || sign.eq_ignore_ascii_case(&text[t]) => {
+            Some(sign) if *sign == b'?' || same(*sign, text[t]) => {
                 p += 1;
                 t += 1;
             }

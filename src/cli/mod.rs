@@ -97,6 +97,7 @@ async fn dispatch(command: Command, report: &Report, control: &Control) -> Resul
     match command {
         Command::Serve(options) => command::serve(&options, report, control).await,
         Command::Connect(options) => command::connect(&options, report, control).await,
+        Command::Bus(options) => command::bus(&options, report, control).await,
         Command::Keygen(options) => command::keygen(&options, report),
         Command::Fingerprint(options) => command::fingerprint(&options, report).await,
         Command::Doctor(options) => command::doctor(&options, report).await,

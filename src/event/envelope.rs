@@ -42,7 +42,7 @@ impl Envelope {
     /// # Errors
     /// Those of [`FrameError`] that are not fatal.
     pub fn read(body: &[u8]) -> Result<Self, FrameError> {
-        let text = str::from_utf8(body).map_err(FrameError::Utf8)?;
+        let text = utf8(body)?;
         check_depth(text)?;
         let value = serde_json::from_str(text).map_err(FrameError::Json)?;
         let Value::Object(mut object) = value else {
@@ -113,6 +113,11 @@ impl Envelope {
     }
 }
 
+/// A frame's body as text.
+pub(super) fn utf8(body: &[u8]) -> Result<&str, FrameError> {
+    str::from_utf8(body).map_err(FrameError::Utf8)
+}
+
 fn take_text(
     object: &mut Map<String, Value>,
     key: &str,
@@ -125,7 +130,7 @@ fn take_text(
 }
 
 /// Counts brackets outside of strings: exact for JSON, and harmless for what is none.
-fn check_depth(text: &str) -> Result<(), FrameError> {
+pub(super) fn check_depth(text: &str) -> Result<(), FrameError> {
     let mut depth = 0_usize;
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -1,17 +1,20 @@
 //! Events on a byte stream: frames and the envelopes in them, as docs/wire.md ("Events") has them.
 //!
-//! Pure: bytes in, values out. It knows no stream, no task and no clock. The TypeScript side (`ts/frame-codec.ts`,
+//! Frames and envelopes are pure: bytes in, values out. The hub is handed streams, and knows nothing of where they come from. The TypeScript side (`ts/frame-codec.ts`,
 //! `ts/envelope.ts`) obeys the same rules and reads the same vectors, `__test__/vectors/*.json`.
 
 mod codec;
 mod envelope;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod hub;
 
 use crate::error::{Code, Error, Phase};
 
 pub use codec::{DEFAULT_MAX_FRAME, Decoder, FrameError, HEADER, LARGEST_MAX_FRAME, encode};
 pub use envelope::{Control, Envelope, MAX_DEPTH, MAX_SUBSCRIPTIONS, MAX_TOPIC};
+pub(crate) use hub::{Access, Hub, Who};
+pub use hub::{BusAction, BusLimits, BusMetrics};
 
 impl From<FrameError> for Error {
     fn from(error: FrameError) -> Self {

@@ -1,5 +1,7 @@
-//! Byte streams and byte queues. Knows tokio and nothing of alknet.
+//! Byte streams and byte queues. Knows tokio and nothing of alknet but its errors.
 
+mod events;
+mod pipe;
 mod prefixed;
 mod queue;
 mod relay;
@@ -14,6 +16,8 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+pub use events::{Events, Observer, Read};
+pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use prefixed::Prefixed;
 pub(crate) use queue::ByteQueue;
 pub(crate) use relay::{Carried, relay};

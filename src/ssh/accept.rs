@@ -180,5 +180,6 @@ fn blank_info(ends: &Ends, policy: &Policy) -> Info {
         peer: String::new(),
         target: String::new(),
         session_id: String::new(),
+        rules: Arc::default(),
     }
 }

@@ -96,6 +96,7 @@ pub(crate) async fn handshake(
         peer: core.peer_version().to_owned(),
         target: String::new(),
         session_id: session_id(&link.ours.lock(), &link.theirs.lock()),
+        rules: Arc::default(),
     };
     let handle = Arc::new(handle);
     core.set_inbox(Inbox::Client(Arc::downgrade(&handle)));

@@ -144,6 +144,7 @@ impl server::Handler for Handler {
         info.certificate = proved.proof.certificate();
         core.peer_version().clone_into(&mut info.peer);
         info.session_id = session_id(&core.link().theirs.lock(), &core.link().ours.lock());
+        info.rules = Arc::clone(&proved.rules);
         self.rules = proved.rules;
         if let Err(reason) = self.identity.set(proved.user, proved.proof) {
             return session.disconnect(Disconnect::ByApplication, &reason, "");

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::events::{Events, Observer};
 use super::open::Opener;
 use super::stream::Stream;
-use crate::auth::CertificateInfo;
+use crate::auth::{CertificateInfo, KeyRules};
 use crate::error::{Error, Result};
 use crate::target::Target;
 
@@ -43,6 +43,8 @@ pub struct Info {
     pub target: String,
     /// Hex; the same for all streams of a session on this side.
     pub session_id: String,
+    /// At a server: what the client's key may do.
+    pub(crate) rules: Arc<KeyRules>,
 }
 
 /// What went over a session's streams.

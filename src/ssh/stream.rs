@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,14 +12,20 @@ use super::channel::Channel;
 use super::events::{Observer, Read};
 use super::session::{Info, Session};
 use crate::error::{Code, Error, Result};
-use crate::io::{ByteQueue, Io};
+use crate::io::{ByteQueue, Io, PipeEnd};
 
-/// An open byte stream over SSH. Dropping it closes both directions; bytes not yet sent are lost then, so end it first.
+/// An open byte stream over SSH, or within the process ([`crate::Server::bus`]). Dropping it closes both directions; bytes not yet sent are lost then, so end it first.
 ///
 /// `shutdown` half-closes: the peer sees the end and may go on sending.
 pub struct Stream {
-    channel: Arc<Channel>,
+    way: Way,
     info: Arc<Info>,
+}
+
+/// How its bytes travel.
+enum Way {
+    Channel(Arc<Channel>),
+    Pipe(PipeEnd),
 }
 
 impl std::fmt::Debug for Stream {
@@ -30,12 +36,19 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     pub(super) fn new(channel: Arc<Channel>, info: Arc<Info>) -> Self {
-        Self { channel, info }
+        Self { way: Way::Channel(channel), info }
+    }
+
+    /// An end of a stream within the process.
+    pub(crate) fn within(end: PipeEnd, info: Info) -> Self {
+        Self { way: Way::Pipe(end), info: Arc::new(info) }
     }
 
     /// Makes the session end with the stream; [`super::Events::CLOSED`] is then told when the session is gone.
     pub(super) fn own(self, session: Session) -> Self {
-        self.channel.own(session);
+        if let Way::Channel(channel) = &self.way {
+            channel.own(session);
+        }
         self
     }
 
@@ -46,12 +59,15 @@ impl Stream {
 
     /// Sets who is told of events. Calls made before are not told again.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
-        self.channel.observe(observer);
+        match &self.way {
+            Way::Channel(channel) => channel.observe(observer),
+            Way::Pipe(end) => end.observe(observer),
+        }
     }
 
     /// Takes what has arrived, at most `max` bytes. Never waits.
     pub fn try_read(&self, max: usize) -> Read {
-        self.channel.read(max, None)
+        self.read(max, None)
     }
 
     /// Accepts a copy of as much as there is room for (1 MiB is kept). Never waits.
@@ -59,7 +75,7 @@ impl Stream {
     /// # Errors
     /// `EPIPE` when the stream cannot be written any more, or why it was lost.
     pub fn try_write(&self, bytes: &[u8]) -> Result<usize> {
-        self.channel.write(bytes, None)
+        self.write(bytes, None)
     }
 
     /// Ends our side after what was accepted; [`super::Events::FINISHED`] follows. Never waits.
@@ -67,28 +83,61 @@ impl Stream {
     /// # Errors
     /// Why the stream was lost.
     pub fn finish(&self) -> Result<()> {
-        self.channel.finish_writing(None).map(drop)
+        self.finish_writing(None).map(drop)
     }
 
     /// Ends both directions and drops what is buffered. Idempotent.
     pub fn close(&self) {
-        self.channel.close();
+        match &self.way {
+            Way::Channel(channel) => channel.close(),
+            Way::Pipe(end) => end.close(),
+        }
     }
 
     /// Why the stream ended badly; `None` while it is open and after a good end.
     pub fn failure(&self) -> Option<Error> {
-        self.channel.failure()
+        match &self.way {
+            Way::Channel(channel) => channel.failure(),
+            Way::Pipe(_) => None,
+        }
     }
 
     /// Bytes received and not read, and bytes accepted and not sent.
     pub fn buffered(&self) -> (usize, usize) {
-        self.channel.buffers()
+        match &self.way {
+            Way::Channel(channel) => channel.buffers(),
+            Way::Pipe(end) => end.buffered(),
+        }
+    }
+
+    fn read(&self, max: usize, waker: Option<&Waker>) -> Read {
+        match &self.way {
+            Way::Channel(channel) => channel.read(max, waker),
+            Way::Pipe(end) => end.read(max, waker),
+        }
+    }
+
+    fn write(&self, bytes: &[u8], waker: Option<&Waker>) -> Result<usize> {
+        match &self.way {
+            Way::Channel(channel) => channel.write(bytes, waker),
+            Way::Pipe(end) => end.write(bytes, waker),
+        }
+    }
+
+    fn finish_writing(&self, waker: Option<&Waker>) -> Result<bool> {
+        match &self.way {
+            Way::Channel(channel) => channel.finish_writing(waker),
+            Way::Pipe(end) => {
+                end.finish();
+                Ok(true)
+            }
+        }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.channel.close();
+        self.close();
     }
 }
 
@@ -98,7 +147,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.channel.read(buf.remaining(), Some(cx.waker())) {
+        match self.read(buf.remaining(), Some(cx.waker())) {
             Read::Data(bytes) => buf.put_slice(&bytes),
             Read::Eof => {}
             Read::Pending => return Poll::Pending,
@@ -114,7 +163,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.channel.write(bytes, Some(cx.waker())) {
+        match self.write(bytes, Some(cx.waker())) {
             Ok(0) if !bytes.is_empty() => Poll::Pending,
             Ok(n) => Poll::Ready(Ok(n)),
             Err(error) => Poll::Ready(Err(error.into())),
@@ -127,7 +176,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.channel.finish_writing(Some(cx.waker())) {
+        match self.finish_writing(Some(cx.waker())) {
             Ok(true) => Poll::Ready(Ok(())),
             Ok(false) => Poll::Pending,
             Err(error) if error.code() == Code::System("EPIPE") => Poll::Ready(Ok(())),
@@ -142,11 +191,15 @@ impl Io for Stream {
         &mut self,
         cx: &mut Context<'_>,
         queue: &mut ByteQueue,
-        _space: &mut BytesMut,
+        space: &mut BytesMut,
         max: usize,
     ) -> Poll<io::Result<usize>> {
+        let channel = match &mut self.way {
+            Way::Channel(channel) => channel,
+            Way::Pipe(end) => return end.poll_fill(cx, queue, space, max),
+        };
         let before = queue.len();
-        match self.channel.read_into(queue, max, cx.waker()) {
+        match channel.read_into(queue, max, cx.waker()) {
             Read::Data(_) => Poll::Ready(Ok(queue.len() - before)),
             Read::Eof => Poll::Ready(Ok(0)),
             Read::Pending => Poll::Pending,
@@ -159,7 +212,11 @@ impl Io for Stream {
         cx: &mut Context<'_>,
         queue: &mut ByteQueue,
     ) -> Poll<io::Result<usize>> {
-        match self.channel.write_from(queue, cx.waker()) {
+        let channel = match &mut self.way {
+            Way::Channel(channel) => channel,
+            Way::Pipe(end) => return end.poll_give(cx, queue),
+        };
+        match channel.write_from(queue, cx.waker()) {
             Ok(0) => Poll::Pending,
             Ok(n) => Poll::Ready(Ok(n)),
             Err(error) => Poll::Ready(Err(error.into())),
@@ -167,9 +224,9 @@ impl Io for Stream {
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.channel.is_over(cx.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        match &self.way {
+            Way::Channel(channel) if channel.is_over(cx.waker()) => Poll::Ready(()),
+            Way::Channel(_) | Way::Pipe(_) => Poll::Pending,
         }
     }
 }

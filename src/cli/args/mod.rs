@@ -1,5 +1,6 @@
 //! Commands and options: names, defaults, help. Long flags are their own; OpenSSH's short ones mean what they mean there.
 
+mod bus;
 mod connect;
 mod keys;
 mod output;
@@ -8,6 +9,7 @@ mod serve;
 
 use clap::{Parser, Subcommand};
 
+pub(super) use bus::{Bus, BusCommand, Publish, Tail};
 pub(super) use connect::Connect;
 pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, Keygen};
 pub(super) use output::{LogFormat, Output};
@@ -49,6 +51,8 @@ pub(super) enum Command {
     Connect(Connect),
     /// Be a server, for alknet and every other SSH client that forwards
     Serve(Serve),
+    /// Hear and publish the events of a server's bus
+    Bus(Bus),
     /// Make an Ed25519 key: PATH, readable by its owner alone, and PATH.pub
     Keygen(Keygen),
     /// Print the fingerprint of a key file, or of the key a server shows

@@ -98,6 +98,12 @@ pub(in crate::cli) struct Serve {
         help_heading = "What clients may do"
     )]
     pub(in crate::cli) proxy: Option<String>,
+    /// Have a bus of events: what clients publish goes to those who are subscribed
+    #[arg(long, env = "ALKNET_BUS", help_heading = "Events")]
+    pub(in crate::cli) bus: bool,
+    /// Serve counters for Prometheus here, at /metrics; anybody who can connect may read them
+    #[arg(long, value_name = "ADDR:PORT", env = "ALKNET_METRICS", help_heading = "Events")]
+    pub(in crate::cli) metrics: Option<String>,
     /// Log-in attempts per connection
     #[arg(long, value_name = "N", default_value_t = 6, env = "ALKNET_MAX_AUTH_ATTEMPTS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) max_auth_attempts: u32,

@@ -1,5 +1,6 @@
 //! The commands, each a composition of the library's calls.
 
+mod bus;
 mod completion;
 mod connect;
 mod doctor;
@@ -11,6 +12,7 @@ mod serve;
 mod stdio;
 mod wishes;
 
+pub(super) use bus::bus;
 pub(super) use completion::completion;
 pub(super) use connect::connect;
 pub(super) use doctor::doctor;

@@ -11,7 +11,7 @@ use crate::cli::args::Serve;
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
 use crate::error::Result;
-use crate::server::{ForwardPolicy, ServeOptions, Server, serve as start};
+use crate::server::{BusOptions, ForwardPolicy, ServeOptions, Server, serve as start};
 
 pub(in crate::cli) async fn serve(
     options: &Serve,
@@ -37,6 +37,8 @@ pub(in crate::cli) async fn serve(
         proxy: proxy(options.proxy.as_deref())?,
         // Nobody here would take them.
         control: false,
+        bus: options.bus.then(BusOptions::default),
+        metrics: options.metrics.clone(),
         ..ServeOptions::default()
     })
     .await?;
@@ -54,6 +56,10 @@ pub(in crate::cli) async fn serve(
             server.host_key_fingerprint()
         ),
     );
+    if let Some(address) = server.metrics_address() {
+        let fields = json!({ "kind": "metrics", "addresses": [address.to_string()] });
+        report.event("listening", fields, &format!("metrics at http://{address}/metrics"));
+    }
     for warning in server.warnings() {
         report.event("warning", json!({ "message": warning }), &warning);
     }

@@ -1,0 +1,217 @@
+//! The in-process hub: every member publishes to it and gets the events of the topics that it is subscribed to.
+//!
+//! A member is a byte stream with frames on it and a name from whoever knows it; the hub never sees SSH. An event is encoded once,
+//! whatever the number of its subscribers. Delivery is at most once; events of one publisher keep their order. The hazard: one
+//! member's slowness must not become the others', so what waits for each is bounded and nothing waits for it long.
+
+mod access;
+mod counters;
+mod head;
+mod member;
+mod outbox;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+pub(crate) use access::Access;
+pub use access::BusAction;
+pub use counters::BusMetrics;
+use counters::Counters;
+use outbox::{Outbox, Pushed};
+
+use super::codec::{DEFAULT_MAX_FRAME, LARGEST_MAX_FRAME};
+use super::envelope::{MAX_SUBSCRIPTIONS, MAX_TOPIC};
+use crate::error::{Error, Result};
+use crate::io::BoxIo;
+
+/// Bytes that may wait for a subscriber. With the 1 MiB that a stream takes for sending these are the 4 MiB of the reference table.
+const MAX_QUEUE: usize = 3 * 1024 * 1024;
+
+/// Bounds of a bus.
+#[derive(Clone, Copy, Debug)]
+pub struct BusLimits {
+    /// Bytes of a frame, who it is from included. Default 1 MiB, at most 64 MiB.
+    pub max_frame: usize,
+    /// Bytes that may wait for one subscriber; beyond, it is closed. Default 3 MiB; the stream beneath holds 1 MiB besides.
+    pub max_queue: usize,
+    /// Topics that one stream may be subscribed to. Default 1 024.
+    pub max_subscriptions: usize,
+    /// Events that one stream may publish in a second; then it is slowed down to that. Default: as many as it can.
+    pub max_rate: Option<u32>,
+}
+
+impl Default for BusLimits {
+    fn default() -> Self {
+        Self {
+            max_frame: DEFAULT_MAX_FRAME,
+            max_queue: MAX_QUEUE,
+            max_subscriptions: MAX_SUBSCRIPTIONS,
+            max_rate: None,
+        }
+    }
+}
+
+impl BusLimits {
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG`, naming the bound.
+    pub(crate) fn check(&self) -> Result<()> {
+        let zero = [
+            ("max_frame", self.max_frame == 0),
+            ("max_queue", self.max_queue == 0),
+            ("max_subscriptions", self.max_subscriptions == 0),
+            ("max_rate", self.max_rate == Some(0)),
+        ];
+        if let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(Error::config(format!("the limit {name} of the bus must not be 0")));
+        }
+        if self.max_frame > LARGEST_MAX_FRAME {
+            let message = format!("the limit max_frame of the bus is {LARGEST_MAX_FRAME} at most");
+            return Err(Error::config(message));
+        }
+        Ok(())
+    }
+}
+
+/// Who a member is.
+pub(crate) struct Who {
+    /// What its events are stamped with; nothing for the program that hosts the hub.
+    pub(crate) name: Option<String>,
+    /// What it may do.
+    pub(crate) access: Arc<dyn Access>,
+}
+
+/// See the module.
+pub(crate) struct Hub {
+    limits: BusLimits,
+    topics: RwLock<Topics>,
+    counters: Counters,
+    last_id: AtomicU64,
+}
+
+#[derive(Default)]
+struct Topics {
+    named: HashMap<Box<str>, Vec<Subscriber>>,
+    /// Of [`EVERYTHING`].
+    all: Vec<Subscriber>,
+}
+
+struct Subscriber {
+    member: Arc<Member>,
+    /// Whether it hears its own events.
+    echo: bool,
+}
+
+/// A member as others see it.
+struct Member {
+    id: u64,
+    outbox: Outbox,
+}
+
+/// The topic that stands for all topics.
+const EVERYTHING: &str = "*";
+
+/// The last message to a subscriber that is too slow.
+const SLOW: &[u8] =
+    b"\0\0\0\x40{\"type\":\"__closed\",\"id\":\"\",\"payload\":{\"reason\":\"slow_consumer\"}}";
+
+impl Hub {
+    pub(crate) fn new(limits: BusLimits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            topics: RwLock::default(),
+            counters: Counters::default(),
+            last_id: AtomicU64::new(0),
+        })
+    }
+
+    /// Makes a stream a member, until its end. Never fails: what happens is counted, logged and ends this member only.
+    pub(crate) async fn join(self: Arc<Self>, io: BoxIo, who: Who) {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed);
+        let member = Arc::new(Member { id, outbox: Outbox::default() });
+        member::run(self, member, io, who).await;
+    }
+
+    /// What it has done so far.
+    pub(crate) fn metrics(&self) -> BusMetrics {
+        self.counters.read(self.topics.read().named.len())
+    }
+
+    /// Subscribes a member, or changes its subscription.
+    fn subscribe(&self, member: &Arc<Member>, topic: &str, echo: bool) {
+        let mut topics = self.topics.write();
+        let subscribers = match topics.named.get_mut(topic) {
+            _ if topic == EVERYTHING => &mut topics.all,
+            Some(subscribers) => subscribers,
+            None => topics.named.entry(topic.into()).or_default(),
+        };
+        match subscribers.iter_mut().find(|other| other.member.id == member.id) {
+            Some(known) => known.echo = echo,
+            None => {
+                subscribers.push(Subscriber { member: Arc::clone(member), echo });
+                self.counters.subscriptions.add(1);
+            }
+        }
+    }
+
+    fn unsubscribe(&self, member: &Member, topic: &str) {
+        let mut topics = self.topics.write();
+        let Topics { named, all } = &mut *topics;
+        let subscribers = match named.get_mut(topic) {
+            _ if topic == EVERYTHING => all,
+            Some(subscribers) => subscribers,
+            None => return,
+        };
+        let before = subscribers.len();
+        subscribers.retain(|other| other.member.id != member.id);
+        self.counters.subscriptions.take_away((before - subscribers.len()) as u64);
+        if subscribers.is_empty() {
+            topics.named.remove(topic);
+        } else if subscribers.capacity() > 4 * subscribers.len().max(4) {
+            subscribers.shrink_to(2 * subscribers.len());
+        }
+    }
+
+    /// Hands frames of `count` events of one topic to its subscribers. Returns one that should be waited for.
+    fn publish(&self, from: u64, topic: &str, frames: &Bytes, count: u64) -> Option<Arc<Member>> {
+        self.counters.published.add(count);
+        let topics = self.topics.read();
+        let named = topics.named.get(topic).map_or(&[][..], Vec::as_slice);
+        if named.is_empty() && topics.all.is_empty() {
+            self.counters.unheard.add(count);
+            return None;
+        }
+        // Who is subscribed to this topic and to all gets it once.
+        let others = topics.all.iter().filter(|all| {
+            let member = all.member.id;
+            named.iter().all(|subscriber| subscriber.member.id != member)
+        });
+        let mut crowded = None;
+        for Subscriber { member, echo } in named.iter().chain(others) {
+            if member.id == from && !echo {
+                continue;
+            }
+            match member.outbox.push(frames, count, self.limits.max_queue, SLOW) {
+                // Who waits for itself waits for ever.
+                Pushed::Crowded if member.id != from => crowded = Some(member),
+                Pushed::Overflow(lost) => self.counters.slow_consumer.add(lost),
+                Pushed::Taken | Pushed::Crowded | Pushed::Gone => {}
+            }
+        }
+        crowded.map(Arc::clone)
+    }
+}
+
+/// Why a topic may not be subscribed to, whoever asks.
+fn refusal(topic: &str) -> Option<&'static str> {
+    match topic {
+        _ if topic.starts_with("__") => Some("reserved"),
+        _ if topic.len() > MAX_TOPIC => Some("too_long"),
+        _ => None,
+    }
+}

@@ -1,0 +1,130 @@
+//! Composition of a server's bus: streams that clients opened → members of the hub, by the name and the rules of their key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::auth::KeyRules;
+use crate::error::Result;
+use crate::event::{Access, BusAction, BusLimits, BusMetrics, Hub, Who};
+use crate::io::pipe;
+use crate::scope::Scope;
+use crate::ssh::{Backlog, Info, Stream};
+use crate::target::CONTROL;
+
+/// What a server's bus is like.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct BusOptions {
+    /// Its bounds.
+    pub limits: BusLimits,
+    /// Who is asked what a client may do, once for each topic and session, after the rules of its key. Default: nobody.
+    pub authorize: Option<Arc<dyn Authorize>>,
+}
+
+impl fmt::Debug for BusOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusOptions").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Says what clients may do on a bus.
+pub trait Authorize: Send + Sync + 'static {
+    /// Whether the client may do `action` with `topic`. The client waits for the answer, and for nothing else does anybody.
+    fn may(&self, who: &Info, action: BusAction, topic: &str) -> BoxFuture<'static, bool>;
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Bus {
+    hub: Arc<Hub>,
+    authorize: Option<Arc<dyn Authorize>>,
+}
+
+impl Bus {
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG`.
+    pub(super) fn new(options: &BusOptions) -> Result<Self> {
+        options.limits.check()?;
+        Ok(Self { hub: Hub::new(options.limits), authorize: options.authorize.clone() })
+    }
+
+    /// Makes every stream that clients open a member, while the scope lives.
+    pub(super) fn bridge(&self, backlog: &Arc<Backlog>, scope: &Scope) {
+        let (backlog, members) = (Arc::clone(backlog), scope.clone());
+        let (hub, authorize) = (Arc::clone(&self.hub), self.authorize.clone());
+        scope.spawn(async move {
+            loop {
+                let stream = backlog.accept().await;
+                let info = Arc::new(stream.info().clone());
+                let name = Some(info.key_fingerprint.clone());
+                let access = Arc::new(ByKey { info, authorize: authorize.clone() });
+                members.spawn(Arc::clone(&hub).join(Box::new(stream), Who { name, access }));
+            }
+        });
+    }
+
+    /// A member that is the program itself.
+    pub(super) fn join(&self, scope: &Scope) -> Stream {
+        let (near, far) = pipe();
+        let who = Who { name: None, access: Arc::new(Unlimited) };
+        scope.spawn(Arc::clone(&self.hub).join(Box::new(far), who));
+        let info = Info { transport: "memory", target: CONTROL.to_owned(), ..Info::default() };
+        Stream::within(near, info)
+    }
+
+    pub(super) fn metrics(&self) -> BusMetrics {
+        self.hub.metrics()
+    }
+}
+
+/// What a client may: by its key, then by the program.
+struct ByKey {
+    info: Arc<Info>,
+    authorize: Option<Arc<dyn Authorize>>,
+}
+
+impl ByKey {
+    fn rules(&self) -> &KeyRules {
+        &self.info.rules
+    }
+}
+
+impl Access for ByKey {
+    fn is_open(&self) -> bool {
+        self.authorize.is_none() && !self.rules().limits_topics()
+    }
+
+    fn allows(&self, action: BusAction, topic: &str) -> bool {
+        match action {
+            BusAction::Publish => self.rules().may_publish(topic),
+            BusAction::Subscribe => self.rules().may_subscribe(topic),
+        }
+    }
+
+    fn ask(&self, action: BusAction, topic: &str) -> BoxFuture<'static, bool> {
+        match &self.authorize {
+            Some(program) => program.may(&self.info, action, topic),
+            None => std::future::ready(true).boxed(),
+        }
+    }
+}
+
+/// The hosting program may everything.
+struct Unlimited;
+
+impl Access for Unlimited {
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn allows(&self, _: BusAction, _: &str) -> bool {
+        true
+    }
+
+    fn ask(&self, _: BusAction, _: &str) -> BoxFuture<'static, bool> {
+        std::future::ready(true).boxed()
+    }
+}
