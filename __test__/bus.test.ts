@@ -46,7 +46,7 @@ async function heard(
   topic: string,
 ): Promise<AsyncIterator<AlknetEvent>> {
   const events = target.subscribe(topic)
-  expect(await target.ready(topic)).toBe(true)
+  await vi.waitFor(async () => expect(await target.ready(topic)).toBe(true), 20_000)
   return events
 }
 

@@ -57,6 +57,8 @@ describe('the examples', () => {
     ['http', ['200: you asked for /news']],
     ['fetch', ['you asked for /one', 'you asked for /two', 'you asked for /three']],
     ['typed-events', ['tea is on its way']],
+    ['calls', ['5', 'hello client', 'Error: no operation divide', 'TimeoutError']],
+    ['bus', ['SHA256 key of the sender: true', 'hello from the program']],
   ])('%s: what it should get comes, and it ends by itself', async (name, lines) => {
     const program = example(name)
     for (const line of lines) expect(await program.line()).toBe(line)

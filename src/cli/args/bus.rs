@@ -41,7 +41,8 @@ pub(in crate::cli) struct Publish {
     #[command(flatten)]
     pub(in crate::cli) peer: Peer,
     /// The type of the events
-    pub(in crate::cli) topic: String,
+    // Not required by the parser, because the server before it is not.
+    pub(in crate::cli) topic: Option<String>,
     /// The payload, JSON [default: each line of standard input is one]
     pub(in crate::cli) payload: Option<String>,
     /// What the events belong to: the topic is then TOPIC:ID

@@ -105,16 +105,19 @@ fn print(envelope: &Envelope, body: &[u8], report: &Report) {
 }
 
 async fn send(options: &Publish) -> Result<Exit> {
+    let topic = options.topic.as_deref().ok_or_else(|| {
+        Error::config("no topic was given").hint("alknet bus publish user@host TOPIC PAYLOAD")
+    })?;
     let to = connect_options(&options.peer).await?;
     let mut stream = connect(&to, &Target::control()).await?;
     match &options.payload {
-        Some(text) => say(&mut stream, &options.topic, &options.id, payload(text)?).await?,
+        Some(text) => say(&mut stream, topic, &options.id, payload(text)?).await?,
         None => {
             let mut lines = BufReader::new(tokio::io::stdin()).lines();
             let failed = |e| Error::system("read", "stdin", e);
             while let Some(line) = lines.next_line().await.map_err(failed)? {
                 if !line.trim().is_empty() {
-                    say(&mut stream, &options.topic, &options.id, payload(&line)?).await?;
+                    say(&mut stream, topic, &options.id, payload(&line)?).await?;
                 }
             }
         }
