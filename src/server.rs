@@ -133,7 +133,6 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     .checked()?;
     options.limits.check()?;
     let places = Place::all(&options.listen, &options.transport)?;
-    let bus = options.bus.as_ref().map(Bus::new).transpose()?;
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
     let (listeners, listening) = bind_all(&places).await?;
@@ -145,6 +144,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         .transpose()?;
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
+    let bus = Bus::start(options.bus.as_ref(), &backlog, &scope)?;
     let policy = Arc::new(Policy {
         configs: ServerConfigs::new(
             &key.private,
@@ -164,13 +164,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     wipe_stack();
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
     let gate = Gate::new(limits)?;
-    let metrics = match &options.metrics {
-        Some(listen) => Some(metrics::answer(listen, bus.as_ref(), &scope).await?),
-        None => None,
-    };
-    if let Some(bus) = &bus {
-        bus.bridge(&backlog, &scope);
-    }
+    let metrics = metrics::answer(options.metrics.as_deref(), bus.as_ref(), &scope).await?;
     for listener in listeners {
         let (gate, policy, sessions) = (Arc::clone(&gate), Arc::clone(&policy), scope.clone());
         scope.spawn(accept_loop(listener, scope.clone(), move |incoming| {

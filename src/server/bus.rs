@@ -44,15 +44,23 @@ pub(super) struct Bus {
 }
 
 impl Bus {
+    /// Makes every stream that clients open a member of a bus, if there is to be one, while the scope lives.
+    ///
     /// # Errors
     /// `ERR_ALKNET_CONFIG`.
-    pub(super) fn new(options: &BusOptions) -> Result<Self> {
+    pub(super) fn start(
+        options: Option<&BusOptions>,
+        backlog: &Arc<Backlog>,
+        scope: &Scope,
+    ) -> Result<Option<Self>> {
+        let Some(options) = options else { return Ok(None) };
         options.limits.check()?;
-        Ok(Self { hub: Hub::new(options.limits), authorize: options.authorize.clone() })
+        let bus = Self { hub: Hub::new(options.limits), authorize: options.authorize.clone() };
+        bus.bridge(backlog, scope);
+        Ok(Some(bus))
     }
 
-    /// Makes every stream that clients open a member, while the scope lives.
-    pub(super) fn bridge(&self, backlog: &Arc<Backlog>, scope: &Scope) {
+    fn bridge(&self, backlog: &Arc<Backlog>, scope: &Scope) {
         let (backlog, members) = (Arc::clone(backlog), scope.clone());
         let (hub, authorize) = (Arc::clone(&self.hub), self.authorize.clone());
         scope.spawn(async move {

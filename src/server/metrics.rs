@@ -25,11 +25,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Requests at once; more are closed unanswered.
 const MAX_REQUESTS: usize = 16;
 
-/// Answers at `listen` while the scope lives. Returns the real address.
+/// Answers at `listen`, if that is given, while the scope lives. Returns the real address.
 ///
 /// # Errors
 /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND`, `ERR_ALKNET_CONFIG`.
-pub(super) async fn answer(listen: &str, bus: Option<&Bus>, scope: &Scope) -> Result<SocketAddr> {
+pub(super) async fn answer(
+    listen: Option<&str>,
+    bus: Option<&Bus>,
+    scope: &Scope,
+) -> Result<Option<SocketAddr>> {
+    let Some(listen) = listen else { return Ok(None) };
     let (listener, address) = Tcp::bind(&HostPort::parse(listen, None)?).await?;
     let places = Arc::new(Semaphore::new(MAX_REQUESTS));
     let (bus, ending) = (bus.cloned(), scope.clone());
@@ -41,7 +46,7 @@ pub(super) async fn answer(listen: &str, bus: Option<&Bus>, scope: &Scope) -> Re
             let _ = ending.until_cancelled(answering).await;
         }
     }));
-    Ok(address)
+    Ok(Some(address))
 }
 
 async fn answer_one(incoming: Incoming, bus: Option<&Bus>) {
