@@ -748,6 +748,8 @@ export type AlknetPhase =
   | 'config'
   | 'dns'
   | 'tcp'
+  | 'tls'
+  | 'upgrade'
   | 'kex'
   | 'hostkey'
   | 'auth'

@@ -85,6 +85,10 @@ pub enum Phase {
     Dns,
     /// Connecting the transport.
     Tcp,
+    /// Its TLS handshake.
+    Tls,
+    /// Its upgrade from HTTP to a WebSocket.
+    Upgrade,
     /// Identification and key exchange.
     Kex,
     /// Checking who the server is.
@@ -106,6 +110,8 @@ impl Phase {
             Self::Config => "config",
             Self::Dns => "dns",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Upgrade => "upgrade",
             Self::Kex => "kex",
             Self::HostKey => "hostkey",
             Self::Auth => "auth",

@@ -19,6 +19,9 @@ mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(feature = "ws")]
+#[allow(dead_code, unused_imports, reason = "a room of several callers, who take what they need")]
+mod http;
 mod io;
 mod listen;
 mod scope;

@@ -24,12 +24,13 @@ fn rooms() -> BTreeMap<&'static str, Vec<&'static str>> {
     };
     add(GROUND, &[GROUND]);
     add(SEAM, &[GROUND]);
-    add(&["transport"], &[GROUND, SEAM]);
+    add(&["http"], &[GROUND, &["listen"]]);
+    add(&["transport"], &[GROUND, SEAM, &["http"]]);
     add(&["auth", "event"], &[GROUND]);
     add(&["ssh"], &[GROUND, SEAM, &["auth"]]);
     add(&["forward"], &[GROUND, SEAM]);
-    add(&["tunnel"], &[GROUND, SEAM, &["transport"]]);
-    let composed = ["auth", "event", "forward", "ssh", "transport", "tunnel"];
+    add(&["tunnel"], &[GROUND, SEAM, &["http", "transport"]]);
+    let composed = ["auth", "event", "forward", "http", "ssh", "transport", "tunnel"];
     add(&["client", "server"], &[GROUND, SEAM, &composed]);
     add(&["manage"], &[GROUND, &["client", "server"]]);
     add(&["fuzz"], &[GROUND, &["auth", "client", "event", "ssh"]]);
@@ -46,6 +47,9 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("TcpStream", &["dial", "listen", "transport"]),
     ("TcpListener", &["dial", "listen", "transport"]),
     ("clap", &["cli", "main"]),
+    ("hyper", &["http"]),
+    ("tokio_tungstenite", &["http"]),
+    ("tokio_rustls", &["transport"]),
 ];
 
 struct Source {
