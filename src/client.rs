@@ -9,6 +9,8 @@ mod route;
 mod socks;
 mod standing;
 mod supervise;
+#[cfg(all(feature = "cli", feature = "ws"))]
+mod tunnel;
 
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ pub use remote::RemoteForwarder;
 pub use route::Route;
 pub use socks::{SocksForwarder, SocksLogin};
 pub use standing::{Metrics, Reconnect, Standing};
+#[cfg(all(feature = "cli", feature = "ws"))]
+pub(crate) use tunnel::{Standing as TunnelStanding, Tunnel, TunnelPlace};
 
 /// How to reach a server and who logs in.
 #[derive(Clone, Debug)]

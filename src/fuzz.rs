@@ -11,6 +11,8 @@ use crate::client::ConnectOptions;
 use crate::event::fuzz as event;
 use crate::ssh::fuzz as ssh;
 use crate::target::{HostPort, Target};
+#[cfg(feature = "ws")]
+use crate::tunnel::fuzz as tunnel;
 
 /// Panics when what must hold does not.
 pub type Property = fn(&[u8]);
@@ -26,6 +28,8 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("known_hosts", known_hosts),
     ("private_key", private_key),
     ("target", target),
+    #[cfg(feature = "ws")]
+    ("tunnel", tunnel),
 ];
 
 /// A target, and an address with and without a port: they print as they parse.
@@ -84,6 +88,12 @@ pub fn connection_string(data: &[u8]) {
 pub fn frames(data: &[u8]) {
     let Some((limit, data)) = data.split_first() else { return };
     event::frames(1 << (limit % 27), &pieces(data));
+}
+
+/// Messages of the tunnel, each behind its length in one byte.
+#[cfg(feature = "ws")]
+pub fn tunnel(data: &[u8]) {
+    tunnel::messages(data);
 }
 
 /// An event frame's body.

@@ -29,6 +29,8 @@ mod server;
 mod ssh;
 mod target;
 mod transport;
+#[cfg(all(feature = "ws", any(feature = "cli", feature = "fuzzing")))]
+mod tunnel;
 
 pub use auth::{CertificateInfo, KeyInfo, KeySource, Limits, Passphrase, Penalties, Trust};
 pub use client::{

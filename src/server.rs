@@ -3,6 +3,8 @@
 mod bus;
 mod forward;
 mod metrics;
+#[cfg(all(feature = "cli", feature = "ws"))]
+mod tunnel;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -30,6 +32,10 @@ use bus::Bus;
 pub use bus::{Authorize, BusOptions};
 pub use forward::ForwardPolicy;
 use forward::offer;
+#[cfg(all(feature = "cli", feature = "ws"))]
+pub(crate) use tunnel::{
+    AgentEvent, AgentOptions, HostOptions, TunnelOptions, TunnelServer, run_agent,
+};
 
 /// How long `close` waits for sessions to say good-bye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);

@@ -33,7 +33,7 @@ fn rooms() -> BTreeMap<&'static str, Vec<&'static str>> {
     let composed = ["auth", "event", "forward", "http", "ssh", "transport", "tunnel"];
     add(&["client", "server"], &[GROUND, SEAM, &composed]);
     add(&["manage"], &[GROUND, &["client", "server"]]);
-    add(&["fuzz"], &[GROUND, &["auth", "client", "event", "ssh"]]);
+    add(&["fuzz"], &[GROUND, &["auth", "client", "event", "ssh", "tunnel"]]);
     add(
         &["cli", "main"],
         &[GROUND, &["auth", "client", "event", "manage", "server", "ssh", "tunnel"]],

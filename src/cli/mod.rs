@@ -59,7 +59,7 @@ impl Control {
 /// Runs a command line, its first word the program's name, and says how it ended. Installs the process's log output; nothing
 /// else is global. Dropping the future ends what it runs.
 pub async fn run(words: impl IntoIterator<Item = OsString>, control: Control) -> Exit {
-    let words: Vec<OsString> = words.into_iter().collect();
+    let words: Vec<OsString> = drop_in(words.into_iter().collect());
     let arguments = match parse(&words) {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
@@ -84,6 +84,23 @@ pub fn grammar() -> clap::Command {
     Arguments::command()
 }
 
+/// Called `tunnel-client`, the program is the original's agent: its options, and its variable for the log.
+fn drop_in(words: Vec<OsString>) -> Vec<OsString> {
+    let called = words.first().and_then(|word| std::path::Path::new(word).file_stem());
+    if called.is_none_or(|name| name != "tunnel-client") {
+        return words;
+    }
+    let mut all: Vec<OsString> =
+        ["alknet", "tunnel", "agent", "--drop-in"].map(OsString::from).to_vec();
+    if let Some(level) = std::env::var_os("LOG_LEVEL").filter(|level| !level.is_empty())
+        && !words.iter().any(|word| word.to_string_lossy().starts_with("--log-level"))
+    {
+        all.extend(["--log-level".into(), level]);
+    }
+    all.extend(words.into_iter().skip(1));
+    all
+}
+
 fn parse(words: &[OsString]) -> std::result::Result<Arguments, Exit> {
     let matches = grammar().try_get_matches_from(words);
     matches.and_then(|found| Arguments::from_arg_matches(&found)).map_err(|error| {
@@ -98,6 +115,8 @@ async fn dispatch(command: Command, report: &Report, control: &Control) -> Resul
         Command::Serve(options) => command::serve(&options, report, control).await,
         Command::Connect(options) => command::connect(&options, report, control).await,
         Command::Bus(options) => command::bus(&options, report, control).await,
+        #[cfg(feature = "ws")]
+        Command::Tunnel(options) => command::tunnel(&options, report, control).await,
         Command::Keygen(options) => command::keygen(&options, report),
         Command::Fingerprint(options) => command::fingerprint(&options, report).await,
         Command::Doctor(options) => command::doctor(&options, report).await,

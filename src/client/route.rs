@@ -24,6 +24,11 @@ impl Route {
         Self(Arc::new(Direct))
     }
 
+    #[cfg(all(feature = "cli", feature = "ws"))]
+    pub(super) fn through(dialer: Arc<dyn Dialer>) -> Self {
+        Self(dialer)
+    }
+
     pub(super) fn dialer(self) -> Arc<dyn Dialer> {
         self.0
     }

@@ -2,6 +2,8 @@
 
 mod direct;
 mod guard;
+#[cfg(all(feature = "cli", feature = "ws"))]
+mod loopback;
 mod proxy;
 mod sockets;
 
@@ -14,6 +16,8 @@ pub(crate) use direct::Direct;
 #[cfg(unix)]
 pub(crate) use direct::socket_name;
 pub(crate) use guard::{Guard, Guarded};
+#[cfg(all(feature = "cli", feature = "ws"))]
+pub(crate) use loopback::Loopback;
 use proxy::Proxied;
 pub use proxy::Proxy;
 pub(crate) use sockets::prepare;

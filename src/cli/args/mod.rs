@@ -6,6 +6,8 @@ mod keys;
 mod output;
 mod peer;
 mod serve;
+#[cfg(feature = "ws")]
+mod tunnel;
 
 use clap::{Parser, Subcommand};
 
@@ -15,6 +17,11 @@ pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, Keygen};
 pub(super) use output::{LogFormat, Output};
 pub(super) use peer::Peer;
 pub(super) use serve::Serve;
+#[cfg(feature = "ws")]
+pub(super) use tunnel::{
+    Tunnel, TunnelAgent, TunnelCommand, TunnelForward, TunnelHost, TunnelHostPlace, TunnelListen,
+    TunnelProto, TunnelRunner,
+};
 
 /// Programs and people, an authenticated byte stream to anywhere they may go.
 #[derive(Parser)]
@@ -53,6 +60,9 @@ pub(super) enum Command {
     Serve(Serve),
     /// Hear and publish the events of a server's bus
     Bus(Bus),
+    /// Reach any port of a container on any node, with none published
+    #[cfg(feature = "ws")]
+    Tunnel(Tunnel),
     /// Make an Ed25519 key: PATH, readable by its owner alone, and PATH.pub
     Keygen(Keygen),
     /// Print the fingerprint of a key file, or of the key a server shows

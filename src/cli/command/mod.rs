@@ -10,6 +10,8 @@ mod peer;
 mod ready;
 mod serve;
 mod stdio;
+#[cfg(feature = "ws")]
+mod tunnel;
 mod wishes;
 
 pub(super) use bus::bus;
@@ -18,3 +20,5 @@ pub(super) use connect::connect;
 pub(super) use doctor::doctor;
 pub(super) use keys::{fingerprint, keygen};
 pub(super) use serve::serve;
+#[cfg(feature = "ws")]
+pub(super) use tunnel::tunnel;

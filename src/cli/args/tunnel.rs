@@ -1,0 +1,164 @@
+//! `alknet tunnel …`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::config::Bind;
+
+#[derive(Args)]
+pub(in crate::cli) struct Tunnel {
+    #[command(flatten)]
+    pub(in crate::cli) host: TunnelHostPlace,
+    #[command(subcommand)]
+    pub(in crate::cli) command: TunnelCommand,
+}
+
+/// The host, for users.
+#[derive(Args)]
+pub(in crate::cli) struct TunnelHostPlace {
+    /// The host: a name or address, or a URL (ws://, wss://) [default: localhost]
+    #[arg(short = 'H', long = "host", value_name = "HOST", env = "ALKNET_TUNNEL_HOST")]
+    pub(in crate::cli) host: Option<String>,
+    /// Its port [default: 8000]
+    #[arg(short = 'P', long = "port", value_name = "PORT", env = "ALKNET_TUNNEL_PORT")]
+    pub(in crate::cli) port: Option<u16>,
+}
+
+#[derive(Subcommand)]
+pub(in crate::cli) enum TunnelCommand {
+    /// Inside a container: let the runner reach its services; the program does the same when it is called tunnel-client
+    Agent(TunnelAgent),
+    /// On a node: where agents connect
+    Runner(TunnelRunner),
+    /// The entry point: finds the runner of a task
+    Host(TunnelHost),
+    /// A port here that leads to a port of a container
+    Forward(TunnelForward),
+}
+
+/// What is shown to the other end.
+#[derive(Args)]
+pub(in crate::cli) struct TunnelToken {
+    /// A file with the token to show [default: $ALKNET_TUNNEL_TOKEN]
+    #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_TOKEN_FILE")]
+    pub(in crate::cli) token_file: Option<PathBuf>,
+    /// Go over a network without TLS
+    #[arg(long, env = "ALKNET_TUNNEL_INSECURE")]
+    pub(in crate::cli) insecure: bool,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct TunnelAgent {
+    /// The runner, as in ws://node:8001 [default: $KOHAKURIVER_TUNNEL_URL]
+    #[arg(short, long, value_name = "URL", env = "RUNNER_URL")]
+    pub(in crate::cli) runner_url: Option<String>,
+    /// The container's name [default: $KOHAKURIVER_CONTAINER_ID]
+    #[arg(short, long, value_name = "NAME", env = "CONTAINER_ID")]
+    pub(in crate::cli) container_id: Option<String>,
+    /// Longest pause between attempts, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, env = "RECONNECT_DELAY")]
+    pub(in crate::cli) reconnect_delay: u64,
+    /// Failed attempts in a row that it goes on after; 0 is without end
+    #[arg(long, value_name = "N", default_value_t = 0, env = "MAX_RECONNECT")]
+    pub(in crate::cli) max_reconnect: u32,
+    /// Ports that may be reached; repeatable [default: all]
+    #[arg(
+        long = "allow-port",
+        value_name = "PORT",
+        value_delimiter = ',',
+        env = "ALKNET_TUNNEL_PORTS"
+    )]
+    pub(in crate::cli) ports: Vec<u16>,
+    #[command(flatten)]
+    pub(in crate::cli) token: TunnelToken,
+    /// Called by the original's name: a network without TLS is no mistake then
+    #[arg(long, hide = true)]
+    pub(in crate::cli) drop_in: bool,
+}
+
+/// What listens.
+#[derive(Args)]
+pub(in crate::cli) struct TunnelListen {
+    /// Who may do what, as JSON: {"agents": {NAME: TOKEN}, "users": {NAME: {"token": TOKEN, "tasks": [ID]}}}
+    #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_TOKENS")]
+    pub(in crate::cli) tokens: Option<PathBuf>,
+    /// Listen, and reach runners, on a network without TLS
+    #[arg(long, env = "ALKNET_TUNNEL_INSECURE")]
+    pub(in crate::cli) insecure: bool,
+    /// Write a line to this open file descriptor when everything listens
+    #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
+    pub(in crate::cli) ready_fd: Option<i32>,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct TunnelRunner {
+    /// Where agents and hosts connect
+    #[arg(
+        long,
+        value_name = "[BIND:]PORT",
+        default_value = "127.0.0.1:8001",
+        env = "ALKNET_TUNNEL_LISTEN"
+    )]
+    pub(in crate::cli) listen: Bind,
+    #[command(flatten)]
+    pub(in crate::cli) common: TunnelListen,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct TunnelHost {
+    /// Where users connect
+    #[arg(
+        long,
+        value_name = "[BIND:]PORT",
+        default_value = "127.0.0.1:8000",
+        env = "ALKNET_TUNNEL_LISTEN"
+    )]
+    pub(in crate::cli) listen: Bind,
+    /// Nodes and tasks, as JSON
+    #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_REGISTRY")]
+    pub(in crate::cli) registry: Option<PathBuf>,
+    /// A runner that is asked for tasks which the registry does not have; repeatable
+    #[arg(
+        long = "runner",
+        value_name = "URL",
+        value_delimiter = ' ',
+        env = "ALKNET_TUNNEL_RUNNERS"
+    )]
+    pub(in crate::cli) runners: Vec<String>,
+    /// A file with the token that these runners want [default: $ALKNET_TUNNEL_TOKEN]
+    #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_TOKEN_FILE")]
+    pub(in crate::cli) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) common: TunnelListen,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum TunnelProto {
+    Tcp,
+    Udp,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct TunnelForward {
+    /// The task
+    #[arg(value_name = "ID")]
+    pub(in crate::cli) task: String,
+    /// The port in its container
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(in crate::cli) port: u16,
+    /// The port here; 0 takes a free one [default: the same]
+    #[arg(short, long, value_name = "PORT")]
+    pub(in crate::cli) local_port: Option<u16>,
+    /// The address here
+    #[arg(short = 'H', long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub(in crate::cli) local_host: String,
+    /// What is carried
+    #[arg(short, long, value_enum, default_value = "tcp")]
+    pub(in crate::cli) proto: TunnelProto,
+    #[command(flatten)]
+    pub(in crate::cli) token: TunnelToken,
+    /// Write a line to this open file descriptor when it listens
+    #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
+    pub(in crate::cli) ready_fd: Option<i32>,
+}

@@ -1,0 +1,46 @@
+//! `alknet tunnel …`.
+
+mod agent;
+mod forward;
+mod serve;
+
+use std::path::Path;
+
+use crate::cli::Control;
+use crate::cli::args::{Tunnel, TunnelCommand};
+use crate::cli::exit::Exit;
+use crate::cli::report::Report;
+use crate::error::{Error, Phase, Result};
+
+/// The variable with the token to show: a file is better, as other programs of a user may see variables.
+const TOKEN: &str = "ALKNET_TUNNEL_TOKEN";
+
+pub(in crate::cli) async fn tunnel(
+    options: &Tunnel,
+    report: &Report,
+    control: &Control,
+) -> Result<Exit> {
+    match &options.command {
+        TunnelCommand::Agent(agent) => agent::agent(agent, report, control).await,
+        TunnelCommand::Runner(runner) => serve::runner(runner, report, control).await,
+        TunnelCommand::Host(host) => serve::host(host, report, control).await,
+        TunnelCommand::Forward(forward) => {
+            forward::forward(&options.host, forward, report, control).await
+        }
+    }
+}
+
+/// The token that is shown to the other end.
+fn token(file: Option<&Path>) -> Result<Option<String>> {
+    let Some(path) = file else {
+        return Ok(std::env::var(TOKEN).ok().filter(|token| !token.is_empty()));
+    };
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Error::system("open", &shown, e).at(Phase::Config))?;
+    let token = text.trim();
+    if token.is_empty() || token.contains(|sign: char| !sign.is_ascii_graphic()) {
+        return Err(Error::config(format!("{shown}: not one word, as a token is")));
+    }
+    Ok(Some(token.to_owned()))
+}

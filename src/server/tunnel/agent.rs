@@ -1,0 +1,121 @@
+//! The agent: a runner's requests × the services beside it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::{CLOSE_LIMIT, MAX_SOCKETS};
+use crate::backoff::Backoff;
+use crate::dial::{Dialer, Direct, Loopback};
+use crate::error::{Error, Result};
+use crate::forward::Forward;
+use crate::io::Connected;
+use crate::scope::Scope;
+use crate::target::{HostPort, Target};
+use crate::tunnel::{Asks, Link, Socket, Url, reach, segment, welcome};
+
+/// Dialling a service, above what the dialer itself allows.
+const DIAL_LIMIT: Duration = Duration::from_secs(15);
+
+/// What an agent needs.
+#[derive(Clone)]
+pub(crate) struct AgentOptions {
+    pub(crate) runner: Url,
+    pub(crate) container: String,
+    pub(crate) token: Option<String>,
+    /// Longest pause between attempts.
+    pub(crate) reconnect_delay: Duration,
+    /// Failed attempts in a row before it gives up; 0 never does.
+    pub(crate) max_reconnect: u32,
+    /// Ports that may be reached; empty for all.
+    pub(crate) ports: Vec<u16>,
+    pub(crate) insecure: bool,
+}
+
+/// Where an agent is.
+pub(crate) enum AgentEvent<'a> {
+    Connected,
+    Lost(&'a Error),
+    Failed(&'a Error),
+}
+
+/// Runs an agent: until it has to give up, which is an error; a permanent one at once.
+///
+/// # Errors
+/// Why the last attempt failed.
+pub(crate) async fn run_agent(
+    options: &AgentOptions,
+    mut told: impl FnMut(AgentEvent<'_>),
+) -> Result<()> {
+    let path = format!("/ws/tunnel/{}", segment(&options.container));
+    let mut backoff = Backoff::new(options.reconnect_delay.max(Duration::from_millis(100)));
+    loop {
+        tokio::time::sleep(backoff.pause(fastrand::f64())).await;
+        match reach(&options.runner, &path, options.token.as_deref(), options.insecure).await {
+            Ok((socket, _extended)) => {
+                told(AgentEvent::Connected);
+                let dialer = Arc::new(Loopback { ports: options.ports.clone() });
+                let why = serve_asks(dialer, socket).await;
+                told(AgentEvent::Lost(&why));
+                backoff.reset();
+                // The first of a row comes at once: not so after a connection that was ended by the other side.
+                backoff.pause(0.0);
+                if why.to_string().contains("replaced") {
+                    backoff.slow_down();
+                }
+            }
+            Err(error) => {
+                told(AgentEvent::Failed(&error));
+                let attempts = u32::try_from(backoff.attempts()).unwrap_or(u32::MAX);
+                if error.code().is_permanent()
+                    || (options.max_reconnect > 0 && attempts > options.max_reconnect)
+                {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// A machine without an agent: its ports are dialled from here.
+pub(super) async fn machine(mut user: Socket, at: HostPort) {
+    if welcome(&mut user).await {
+        serve_asks(Arc::new(Machine(at.host)), user).await;
+    }
+}
+
+struct Machine(String);
+
+impl Dialer for Machine {
+    fn dial<'a>(
+        &'a self,
+        target: &'a Target,
+        origin: Option<SocketAddr>,
+    ) -> BoxFuture<'a, Result<Connected>> {
+        async move {
+            let at = |port| HostPort { host: self.0.clone(), port };
+            let target = match target {
+                Target::Tcp(asked) => Target::Tcp(at(asked.port)),
+                Target::Udp(asked) => Target::Udp(at(asked.port)),
+                other => other.clone(),
+            };
+            Dialer::dial(&Direct, &target, origin).await
+        }
+        .boxed()
+    }
+}
+
+async fn serve_asks(dialer: Arc<dyn Dialer>, socket: Socket) -> Error {
+    let (link, wanted) = Link::acceptor();
+    let forward = Forward::new(dialer, DIAL_LIMIT, MAX_SOCKETS);
+    let scope = Scope::new();
+    let asks = Asks { link: Arc::clone(&link), wanted };
+    scope.spawn(forward.run(Box::new(asks), scope.clone()));
+    let why = link.drive(socket).await;
+    scope.cancel();
+    scope.join(CLOSE_LIMIT).await;
+    why
+}

@@ -1,0 +1,118 @@
+//! The host's part of a session: messages pass between a user and a runner as they are.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::carry::{End, carry};
+use super::frame::{HEADER, Kind, decode};
+use super::outbox::Outbox;
+use super::socket::Socket;
+use crate::error::Result;
+
+/// Bytes on their way beyond which the other side is not read. Connections in one session with credits do not notice.
+const ON_THE_WAY: usize = 4 * 1024 * 1024;
+
+/// Longest wait for a runner's first message (seed systems: session start).
+pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a session begins, or why it does not.
+pub(crate) enum First {
+    /// To be passed on; then the session runs.
+    Said(Message),
+    /// Nothing was said in time.
+    Late,
+    /// It has gone.
+    Gone,
+}
+
+/// A runner's first message.
+pub(crate) async fn first(runner: &mut Socket) -> First {
+    let said = async {
+        loop {
+            match runner.next().await {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return First::Gone,
+                Some(Ok(message)) => return First::Said(message),
+            }
+        }
+    };
+    tokio::time::timeout(FIRST_LIMIT, said).await.unwrap_or(First::Late)
+}
+
+/// Passes messages both ways until one side ends; then the other is ended too. `extended`: the runner knows what is ours.
+pub(crate) async fn pass(user: Socket, runner: Socket, said: Message, extended: bool) {
+    let (to_user, to_runner) = (Outbox::default(), Outbox::default());
+    to_user.push(said);
+    let near = Side { own: &to_user, other: &to_runner, strip: !extended };
+    let far = Side { own: &to_runner, other: &to_user, strip: false };
+    tokio::join!(
+        async {
+            carry(user, &near).await;
+            to_user.shut();
+            to_runner.close(1000, "");
+        },
+        async {
+            carry(runner, &far).await;
+            to_runner.shut();
+            to_user.close(1000, "");
+        },
+    );
+}
+
+/// Tells a user that a session begins. False when the user has gone.
+pub(crate) async fn welcome(user: &mut Socket) -> bool {
+    user.send(Message::Text("CONNECTED".into())).await.is_ok()
+}
+
+/// Tells a user why there is no session.
+pub(crate) async fn refuse(user: Socket, text: &str, code: u16) {
+    let out = Outbox::default();
+    out.text(text);
+    out.close(code, "");
+    carry(user, &Side { own: &out, other: &Outbox::default(), strip: false }).await;
+}
+
+struct Side<'a> {
+    own: &'a Outbox,
+    other: &'a Outbox,
+    /// The other side knows nothing of what is ours.
+    strip: bool,
+}
+
+impl End for Side<'_> {
+    fn next(&self) -> Option<Message> {
+        self.own.pop()
+    }
+
+    fn ready(&self) -> &Notify {
+        &self.own.ready
+    }
+
+    async fn take(&self, message: Message) -> Result<()> {
+        match message {
+            Message::Binary(_) | Message::Text(_) => {
+                if let Some(message) = if self.strip { stripped(message) } else { Some(message) } {
+                    self.other.push(message);
+                    self.other.below(ON_THE_WAY).await;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn tick(&self, _asking: bool) {}
+}
+
+/// A message without what is ours.
+fn stripped(message: Message) -> Option<Message> {
+    let Message::Binary(bytes) = &message else { return Some(message) };
+    match decode(bytes).ok().and_then(|(header, _)| header.kind()) {
+        Some(Kind::Connect) => Some(Message::Binary(bytes.slice(..HEADER))),
+        Some(Kind::Credit | Kind::Finish) => None,
+        _ => Some(message),
+    }
+}

@@ -1,0 +1,34 @@
+//! The tunnel into containers: user → host → runner → agent → service, in the 8-byte protocol of docs/wire.md.
+//!
+//! `frame`, `flow` and `mux` are pure: no sockets, no clock, no tasks. A `Link` is a multiplexer on a WebSocket, at the two ends; in
+//! between runner and host pass messages on.
+
+mod agent;
+mod carry;
+mod flow;
+mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
+mod host;
+mod link;
+mod mux;
+mod outbox;
+#[cfg(test)]
+mod pair;
+mod reach;
+mod registry;
+mod runner;
+mod socket;
+mod stream;
+mod token;
+mod user;
+
+pub(crate) use agent::Asks;
+pub(crate) use host::{First, first, pass, refuse, welcome};
+pub(crate) use link::Link;
+pub(crate) use reach::reach;
+pub(crate) use registry::{Place, Registry};
+pub(crate) use runner::Runner;
+pub(crate) use socket::{Asked, Socket, UPGRADE_LIMIT, Url, asked, segment};
+pub(crate) use token::Tokens;
+pub(crate) use user::{begin, open};

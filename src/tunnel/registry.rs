@@ -1,0 +1,161 @@
+//! Which task is where: a file of the operator's, as the host's two tables would have it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::socket::Url;
+use crate::error::{Error, Phase, Result};
+use crate::target::HostPort;
+
+/// `{"nodes": {NAME: {"url", "status", "token"}}, "tasks": {ID: {"type", "status", "node", "ssh_port", "address", "container"}}}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Registry {
+    #[serde(default)]
+    nodes: BTreeMap<String, Node>,
+    #[serde(default)]
+    tasks: BTreeMap<String, Task>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Node {
+    /// Of its runner: `ws://node:8001`, or with http.
+    url: String,
+    #[serde(default = "online")]
+    status: String,
+    /// What this host shows the runner.
+    #[serde(default)]
+    token: Option<String>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// One task.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Task {
+    #[serde(rename = "type", default = "command")]
+    pub(crate) kind: Kind,
+    #[serde(default = "running")]
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) node: Option<String>,
+    #[serde(default)]
+    pub(crate) ssh_port: Option<u16>,
+    /// Of a virtual machine: dialled from here.
+    #[serde(default)]
+    pub(crate) address: Option<String>,
+    /// Where the agent calls itself something else than the task's id says.
+    #[serde(default)]
+    container: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Command,
+    Vps,
+    Vm,
+}
+
+fn online() -> String {
+    "online".to_owned()
+}
+
+fn running() -> String {
+    "running".to_owned()
+}
+
+fn command() -> Kind {
+    Kind::Command
+}
+
+/// Where a task's sessions go.
+pub(crate) enum Place {
+    Runner {
+        url: Url,
+        container: String,
+        token: Option<String>,
+    },
+    /// Straight to a machine.
+    Direct(HostPort),
+}
+
+impl Registry {
+    /// Reads a registry file.
+    ///
+    /// # Errors
+    /// The file's own failure; `ERR_ALKNET_CONFIG` with the line, or for a URL or address in it.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::system("open", &shown, e).at(Phase::Config))?;
+        let registry: Self = serde_json::from_str(&text)
+            .map_err(|e| Error::config(format!("registry {shown}: {e}")))?;
+        for node in registry.nodes.values() {
+            node.url.parse::<Url>()?;
+        }
+        for task in registry.tasks.values() {
+            if let Some(address) = &task.address {
+                HostPort::parse(address, Some(22))?;
+            }
+        }
+        Ok(registry)
+    }
+
+    pub(crate) fn task(&self, id: i64) -> Option<&Task> {
+        self.tasks.get(&id.to_string())
+    }
+
+    /// Where a running task is.
+    ///
+    /// # Errors
+    /// What the user is told, word for word, before close code 1008.
+    pub(crate) fn place(&self, id: i64) -> std::result::Result<Place, String> {
+        let task = self.task(id).ok_or_else(|| format!("Error: Task {id} not found"))?;
+        if task.status != "running" {
+            return Err(format!("Error: Task is not running (status: {})", task.status));
+        }
+        if let (Kind::Vm, Some(address)) = (task.kind, &task.address) {
+            let at = HostPort::parse(address, Some(22));
+            return at
+                .map(Place::Direct)
+                .map_err(|_| format!("Error: Cannot resolve VM target: vm-{id}"));
+        }
+        let name =
+            task.node.as_ref().ok_or_else(|| format!("Error: Task {id} has no assigned node"))?;
+        let node =
+            self.nodes.get(name).ok_or_else(|| format!("Error: Runner node '{name}' not found"))?;
+        if node.status != "online" {
+            return Err(format!("Error: Runner node '{name}' is offline"));
+        }
+        let url = node.url.parse().map_err(|_| format!("Error: Runner node '{name}' not found"))?;
+        let container = task.container.clone().unwrap_or_else(|| match task.kind {
+            Kind::Command => format!("kohakuriver-task-{id}"),
+            Kind::Vps => format!("kohakuriver-vps-{id}"),
+            Kind::Vm => format!("vm-{id}"),
+        });
+        Ok(Place::Runner { url, container, token: node.token.clone() })
+    }
+
+    /// What `/api/status/ID` answers.
+    pub(crate) fn status(&self, id: i64) -> Option<Value> {
+        let task = self.task(id)?;
+        let kind = if task.kind == Kind::Command { "command" } else { "vps" };
+        Some(json!({
+            "task_id": id.to_string(),
+            "task_type": kind,
+            "status": task.status,
+            "assigned_node": task.node,
+            "ssh_port": task.ssh_port,
+        }))
+    }
+}

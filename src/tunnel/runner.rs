@@ -1,0 +1,317 @@
+//! The runner: agents on one side, users' sessions on the other. Every id of a session has an id of its own towards the agent, so that
+//! two users of one container never meet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::carry::{End, carry};
+use super::frame::{HEADER, Header, Kind, decode, encode, with_id};
+use super::mux::MAX_IDS;
+use super::outbox::Outbox;
+use super::socket::Socket;
+use crate::error::{Error, Result};
+
+/// Bytes on their way to an agent beyond which its sessions are not read.
+const TO_AGENT: usize = 4 * 1024 * 1024;
+
+/// Bytes on their way to a session beyond which it holds its agent up, and for how long it may without taking any.
+const TO_SESSION: usize = 64 * 1024 * 1024;
+const STALL: Duration = Duration::from_secs(1);
+
+/// Connections of one session at once.
+const MAX_OF_SESSION: usize = 1024;
+
+/// The agents that are connected, by their containers' names.
+#[derive(Default)]
+pub(crate) struct Runner {
+    agents: Mutex<HashMap<String, Arc<Agent>>>,
+    sessions: AtomicU64,
+}
+
+impl Runner {
+    /// Serves an agent until it has gone. One of the same name that was there is told so and ended.
+    pub(crate) async fn agent(&self, name: &str, socket: Socket, extended: bool) -> Error {
+        let agent = Arc::new(Agent { extended, out: Outbox::default(), routes: Mutex::default() });
+        let before = self.agents.lock().insert(name.to_owned(), Arc::clone(&agent));
+        if let Some(before) = before {
+            tracing::info!("an agent was replaced");
+            before.out.close(1008, "replaced by another agent");
+        }
+        let why = carry(socket, &*agent).await;
+        let mut agents = self.agents.lock();
+        if agents.get(name).is_some_and(|now| Arc::ptr_eq(now, &agent)) {
+            agents.remove(name);
+        }
+        drop(agents);
+        agent.end();
+        why
+    }
+
+    /// How many agents are there.
+    pub(crate) fn len(&self) -> usize {
+        self.agents.lock().len()
+    }
+
+    /// Serves a user's session with a container until either has gone.
+    pub(crate) async fn session(&self, name: &str, socket: Socket, extended: bool) -> Error {
+        let agent = self.agents.lock().get(name).cloned();
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let session = Arc::new(Session { number, extended, out: Outbox::default(), agent });
+        match &session.agent {
+            Some(_) => session.out.text("CONNECTED"),
+            None => {
+                let text = format!("Error: Container tunnel not connected (container={name})");
+                session.out.text(&text);
+                session.out.close(1011, "");
+            }
+        }
+        let why = carry(socket, &Served(Arc::clone(&session))).await;
+        session.out.shut();
+        if let Some(agent) = &session.agent {
+            agent.leave(number);
+        }
+        why
+    }
+}
+
+/// A connected agent.
+struct Agent {
+    /// It knows what is ours.
+    extended: bool,
+    out: Outbox,
+    routes: Mutex<Routes>,
+}
+
+#[derive(Default)]
+struct Routes {
+    last: u32,
+    by_agent: HashMap<u32, Route>,
+    by_session: HashMap<(u64, u32), u32>,
+    over: bool,
+}
+
+struct Route {
+    session: Arc<Session>,
+    id: u32,
+    proto: u8,
+    /// Which sides have said that they send no more.
+    finished: [bool; 2],
+}
+
+struct Session {
+    number: u64,
+    /// Its user knows what is ours.
+    extended: bool,
+    out: Outbox,
+    agent: Option<Arc<Agent>>,
+}
+
+impl Agent {
+    /// What becomes of a user's message.
+    fn asked(&self, session: &Arc<Session>, header: Header, message: Bytes) -> Option<Bytes> {
+        let mut routes = self.routes.lock();
+        let key = (session.number, header.id);
+        let kind = header.kind()?;
+        if kind == Kind::Connect {
+            return routes.connect(self.extended, session, header, message);
+        }
+        let id = *routes.by_session.get(&key)?;
+        match kind {
+            Kind::Data => {}
+            Kind::Close => routes.forget(id),
+            Kind::Credit | Kind::Finish if !self.extended => return None,
+            Kind::Credit => {}
+            Kind::Finish => routes.finished(id, 0),
+            _ => return None,
+        }
+        Some(with_id(message, id))
+    }
+
+    /// Where a message of the agent goes.
+    fn answered(&self, header: Header, message: Bytes) -> Option<(Arc<Session>, Bytes)> {
+        let mut routes = self.routes.lock();
+        let route = routes.by_agent.get(&header.id)?;
+        let (session, id, proto) = (Arc::clone(&route.session), route.id, route.proto);
+        match header.kind()? {
+            Kind::Connected | Kind::Data => {}
+            Kind::Close | Kind::Error => {
+                routes.forget(header.id);
+                // The original's agent keeps an id until it is told.
+                self.tell(Kind::Close, proto, header.id);
+            }
+            Kind::Credit | Kind::Finish if !session.extended => return None,
+            Kind::Credit => {}
+            Kind::Finish => routes.finished(header.id, 1),
+            _ => return None,
+        }
+        Some((session, with_id(message, id)))
+    }
+
+    /// A session that takes nothing loses the connection that has too much for it.
+    fn give_up(&self, header: Header) {
+        let mut routes = self.routes.lock();
+        if let Some(route) = routes.by_agent.get(&header.id) {
+            let (session, id, proto) = (Arc::clone(&route.session), route.id, route.proto);
+            routes.forget(header.id);
+            self.tell(Kind::Close, proto, header.id);
+            let header = Header { kind: Kind::Error as u8, proto, id, port: 0 };
+            session.out.push(Message::Binary(encode(header, b"the user does not read")));
+        }
+    }
+
+    /// A session is over: so are its connections.
+    fn leave(&self, session: u64) {
+        let mut routes = self.routes.lock();
+        let of_session = |(id, route): (&u32, &Route)| {
+            (route.session.number == session).then_some((*id, route.proto))
+        };
+        let ids: Vec<_> = routes.by_agent.iter().filter_map(of_session).collect();
+        for (id, proto) in ids {
+            routes.forget(id);
+            self.tell(Kind::Close, proto, id);
+        }
+    }
+
+    /// The agent is over: so are its sessions, which may come back to another.
+    fn end(&self) {
+        self.out.shut();
+        let mut routes = self.routes.lock();
+        routes.over = true;
+        let ended = std::mem::take(&mut routes.by_agent);
+        routes.by_session.clear();
+        drop(routes);
+        for route in ended.into_values() {
+            let header =
+                Header { kind: Kind::Error as u8, proto: route.proto, id: route.id, port: 0 };
+            route.session.out.push(Message::Binary(encode(header, b"the agent has gone")));
+        }
+    }
+
+    fn tell(&self, kind: Kind, proto: u8, id: u32) {
+        let header = Header { kind: kind as u8, proto, id, port: 0 };
+        self.out.push(Message::Binary(encode(header, b"")));
+    }
+}
+
+impl Routes {
+    /// A new id for the agent, known before the agent hears of it.
+    fn connect(
+        &mut self,
+        extended: bool,
+        session: &Arc<Session>,
+        header: Header,
+        message: Bytes,
+    ) -> Option<Bytes> {
+        let key = (session.number, header.id);
+        if self.by_session.contains_key(&key) {
+            return None;
+        }
+        let of_session = || self.by_agent.values().filter(|r| r.session.number == session.number);
+        let full = self.by_agent.len() >= MAX_IDS || of_session().count() >= MAX_OF_SESSION;
+        if full || self.over {
+            let why: &[u8] = if full { b"too many connections" } else { b"the agent has gone" };
+            let header = Header { kind: Kind::Error as u8, port: 0, ..header };
+            session.out.push(Message::Binary(encode(header, why)));
+            return None;
+        }
+        let id = loop {
+            self.last = self.last.wrapping_add(1);
+            if self.last != 0 && !self.by_agent.contains_key(&self.last) {
+                break self.last;
+            }
+        };
+        let proto = header.proto;
+        let route =
+            Route { session: Arc::clone(session), id: header.id, proto, finished: [false; 2] };
+        self.by_agent.insert(id, route);
+        self.by_session.insert(key, id);
+        // A payload is ours, and for those alone who know it.
+        let known = extended && session.extended;
+        let message = if known { message } else { message.slice(..HEADER) };
+        Some(with_id(message, id))
+    }
+
+    fn finished(&mut self, id: u32, side: usize) {
+        let Some(route) = self.by_agent.get_mut(&id) else { return };
+        route.finished[side] = true;
+        if route.finished == [true; 2] {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: u32) {
+        if let Some(route) = self.by_agent.remove(&id) {
+            self.by_session.remove(&(route.session.number, route.id));
+        }
+    }
+}
+
+impl End for Agent {
+    fn next(&self) -> Option<Message> {
+        self.out.pop()
+    }
+
+    fn ready(&self) -> &Notify {
+        &self.out.ready
+    }
+
+    async fn take(&self, message: Message) -> Result<()> {
+        let Message::Binary(message) = message else { return Ok(()) };
+        let Ok((header, _)) = decode(&message) else { return Ok(()) };
+        let Some((session, message)) = self.answered(header, message) else { return Ok(()) };
+        session.out.push(Message::Binary(message));
+        while session.out.size() > TO_SESSION {
+            let before = session.out.size();
+            if tokio::time::timeout(STALL, session.out.below(before)).await.is_err() {
+                self.give_up(header);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&self, asking: bool) {
+        if asking {
+            self.tell(Kind::Ping, 0, 0);
+        }
+    }
+}
+
+/// A session at its socket.
+struct Served(Arc<Session>);
+
+impl End for Served {
+    fn next(&self) -> Option<Message> {
+        self.0.out.pop()
+    }
+
+    fn ready(&self) -> &Notify {
+        &self.0.out.ready
+    }
+
+    async fn take(&self, message: Message) -> Result<()> {
+        let (Message::Binary(message), Some(agent)) = (message, &self.0.agent) else {
+            return Ok(());
+        };
+        let Ok((header, _)) = decode(&message) else { return Ok(()) };
+        if let Some(message) = agent.asked(&self.0, header, message) {
+            agent.out.push(Message::Binary(message));
+            agent.out.below(TO_AGENT).await;
+        }
+        Ok(())
+    }
+
+    fn tick(&self, _asking: bool) {
+        // Without its agent a session has nothing to wait for.
+        if self.0.agent.as_ref().is_some_and(|agent| agent.out.is_closed()) {
+            self.0.out.close(1011, "the container's tunnel is gone");
+        }
+    }
+}

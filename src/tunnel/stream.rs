@@ -1,0 +1,107 @@
+//! A connection of a link as a byte stream.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::flow::Pull;
+use super::link::Connection;
+use crate::io::{ByteQueue, Io};
+
+impl Connection {
+    fn broken(&self, kind: io::ErrorKind) -> io::Error {
+        match self.failure() {
+            Some(why) => io::Error::new(io::ErrorKind::ConnectionReset, why),
+            None => kind.into(),
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match ready!(self.poll_pull(cx, buf.remaining())) {
+            Pull::Data(bytes) => buf.put_slice(&bytes),
+            Pull::End | Pull::Wait => {}
+            Pull::Failed(why) => {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why)));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(room) = ready!(self.poll_room(cx)) else {
+            return Poll::Ready(Err(self.broken(io::ErrorKind::BrokenPipe)));
+        };
+        let n = room.min(bytes.len());
+        self.push(Bytes::copy_from_slice(&bytes[..n]));
+        Poll::Ready(Ok(n))
+    }
+
+    /// Bytes leave by themselves; there is nothing to push.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_finish(cx).map(Ok)
+    }
+}
+
+/// Bytes change hands in the pieces that they came in.
+impl Io for Connection {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut ByteQueue,
+        _space: &mut BytesMut,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        match ready!(self.poll_pull(cx, max)) {
+            Pull::Data(bytes) => {
+                let n = bytes.len();
+                queue.push(bytes);
+                Poll::Ready(Ok(n))
+            }
+            Pull::End | Pull::Wait => Poll::Ready(Ok(0)),
+            Pull::Failed(why) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why)))
+            }
+        }
+    }
+
+    fn poll_give(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut ByteQueue,
+    ) -> Poll<io::Result<usize>> {
+        let Some(room) = ready!(self.poll_room(cx)) else {
+            return Poll::Ready(Err(self.broken(io::ErrorKind::BrokenPipe)));
+        };
+        let mut given = 0;
+        while given < room
+            && let Some(piece) = queue.pop(room - given)
+        {
+            given += piece.len();
+            self.push(piece);
+        }
+        Poll::Ready(Ok(given))
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_deaf(cx)
+    }
+}
