@@ -1,0 +1,376 @@
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { symlinkSync, writeFileSync } from 'node:fs'
+import { connect as tcp } from 'node:net'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { text } from './support/bytes.js'
+import { scratch } from './support/keys.js'
+import { freePort, startEcho, startTcp } from './support/net.js'
+import { type Program, start } from './support/program.js'
+import { dialHost, startOriginalAgent, startOriginalRunner, type, user } from './support/tunnel.js'
+
+const program = fileURLToPath(new URL('../native/alknet', import.meta.url))
+const env: NodeJS.ProcessEnv = {}
+for (const [name, value] of Object.entries(process.env)) {
+  if (!name.startsWith('ALKNET_')) env[name] = value
+}
+
+const run = (...args: string[]): Program => start(program, args, { env })
+const url = (at: string) => `ws://${at}`
+
+interface Listening {
+  addresses: string[]
+}
+
+async function listening(server: Program): Promise<string> {
+  const { addresses } = await server.json<Listening>()
+  return addresses[0] as string
+}
+
+async function startRunner(...args: string[]) {
+  const server = run('tunnel', 'runner', '--listen', '127.0.0.1:0', '--json', ...args)
+  return { program: server, at: await listening(server) }
+}
+
+let files = 0
+function file(value: unknown): string {
+  const name = path.join(scratch(), `tunnel-${files++}.json`)
+  writeFileSync(name, JSON.stringify(value))
+  return name
+}
+
+const node = (at: string) => ({ n1: { url: url(at) } })
+const task = (more = {}) => ({ type: 'command', status: 'running', node: 'n1', ...more })
+
+async function startHost(registry: unknown, ...args: string[]) {
+  const known = ['--registry', file(registry)]
+  const server = run('tunnel', 'host', '--listen', '127.0.0.1:0', '--json', ...known, ...args)
+  return { program: server, at: await listening(server) }
+}
+
+async function startAgent(runner: string, name = 'kohakuriver-task-5', ...args: string[]) {
+  const agent = run('tunnel', 'agent', '-r', url(runner), '-c', name, '--json', ...args)
+  expect(await agent.json()).toMatchObject({ event: 'up' })
+  return agent
+}
+
+async function startForward(host: string, port: number, ...args: string[]) {
+  const to = ['forward', '5', `${port}`, '--local-port', '0', '--json', ...args]
+  const forward = run('tunnel', '--host', url(host), ...to)
+  return { program: forward, port: Number((await listening(forward)).split(':').pop()) }
+}
+
+/** Runner, host and agent of task 5. */
+async function chain() {
+  const runner = await startRunner()
+  const [agent, host] = await Promise.all([
+    startAgent(runner.at),
+    startHost({ nodes: node(runner.at), tasks: { 5: task() } }),
+  ])
+  return { runner, agent, host, session: (port: number) => `${url(host.at)}/ws/forward/5/${port}` }
+}
+
+async function roundTrip(port: number, bytes: string): Promise<string> {
+  const socket = tcp({ port, host: '127.0.0.1', allowHalfOpen: true })
+  socket.end(bytes)
+  return text(socket)
+}
+
+describe('alknet tunnel', () => {
+  it('reaches a port of a container through four processes, half-close included', async () => {
+    // Answers once its peer has ended, as what reads to the end does.
+    const service = await startTcp((socket) => {
+      let all = ''
+      socket.setEncoding('utf8').on('data', (piece) => {
+        all += piece
+      })
+      socket.on('end', () => socket.end(`${all.length}:${all.slice(-4)}`))
+    })
+    const { host, agent, runner } = await chain()
+    const forward = await startForward(host.at, service.port)
+    const big = 'x'.repeat(3_000_000)
+    const [small, large] = await Promise.all([
+      roundTrip(forward.port, 'ping'),
+      roundTrip(forward.port, `${big}last`),
+    ])
+    expect([small, large]).toEqual(['4:ping', '3000004:last'])
+    for (const piece of [forward.program, host.program, runner.program, agent]) {
+      piece.kill('SIGTERM')
+      const { code, stderr } = await piece.exit
+      expect(code).toBe(0)
+      expect(stderr).not.toContain(`${service.port}`)
+    }
+  })
+
+  it('keeps its listener when the agent and the runner go and come back', async () => {
+    const echo = await startEcho()
+    const { host, agent, runner } = await chain()
+    const forward = await startForward(host.at, echo.port)
+    expect(await roundTrip(forward.port, 'before')).toBe('before')
+    const open = tcp(forward.port, '127.0.0.1').on('error', () => {})
+    open.write('x')
+    await once(open, 'data')
+    agent.kill('SIGKILL')
+    await new Promise((resolve) => open.once('close', resolve))
+    expect(await forward.program.json()).toMatchObject({ event: 'down' })
+    const again = await startAgent(runner.at)
+    expect(await forward.program.json()).toMatchObject({ event: 'up' })
+    expect(await roundTrip(forward.port, 'after')).toBe('after')
+    again.kill()
+  })
+
+  it('serves what an original user asks, and tells refusals in its words', async () => {
+    const echo = await startEcho()
+    const closed = await freePort()
+    const { session } = await chain()
+    const peer = await user(session(echo.port))
+    peer.send({ type: type.connect, id: 1, port: echo.port })
+    // Not waited for, as the original does not.
+    peer.send({ type: type.data, id: 1, payload: Buffer.from('early') })
+    expect(await peer.message((m) => m.id === 1)).toMatchObject({ type: type.connected, port: 0 })
+    expect(await peer.message((m) => m.id === 1)).toMatchObject({ payload: Buffer.from('early') })
+    peer.send({ type: type.connect, id: 2, port: closed })
+    const refused = await peer.message((m) => m.id === 2)
+    expect(refused.type).toBe(type.error)
+    expect(`${refused.payload}`).toBe('Connection refused (os error 111)')
+    // None of these is a reason to end.
+    peer.socket.send('text')
+    peer.socket.send(Buffer.alloc(7))
+    peer.send({ type: 99, id: 1 })
+    peer.send({ type: type.data, id: 7, payload: Buffer.from('nobody') })
+    peer.send({ type: type.data, id: 1, payload: Buffer.from('on') })
+    expect(await peer.message((m) => m.id === 1)).toMatchObject({ payload: Buffer.from('on') })
+    peer.send({ type: type.close, id: 1 })
+    peer.socket.close()
+    await peer.closed
+  })
+
+  it('never mixes two users of one container, who choose the same ids', async () => {
+    const echo = await startEcho()
+    const { session } = await chain()
+    const users = await Promise.all([user(session(echo.port)), user(session(echo.port))])
+    for (const peer of users) peer.send({ type: type.connect, id: 1, port: echo.port })
+    await Promise.all(users.map((peer) => peer.message((m) => m.type === type.connected)))
+    users.forEach((peer, i) => {
+      peer.send({ type: type.data, id: 1, payload: Buffer.from(`of user ${i}`) })
+    })
+    const got = await Promise.all(users.map((peer) => peer.message((m) => m.type === type.data)))
+    expect(got.map((m) => `${m.payload}`)).toEqual(['of user 0', 'of user 1'])
+    users[0]?.socket.close()
+    await users[0]?.closed
+    users[1]?.send({ type: type.data, id: 1, payload: Buffer.from('still') })
+    expect(`${(await users[1]?.message((m) => m.type === type.data))?.payload}`).toBe('still')
+  })
+
+  it('goes through pieces of the original on every side of ours', async () => {
+    const service = await startTcp((socket) => {
+      socket.once('data', (piece) => socket.end(`got ${piece}`))
+    })
+    const runner = await startOriginalRunner()
+    await startOriginalAgent(runner.url, 'kohakuriver-task-5')
+    const registry = { nodes: { n1: { url: runner.url } }, tasks: { 5: task() } }
+    const host = await startHost(registry)
+    const forward = await startForward(host.at, service.port)
+    // The reply to who has ended is not lost.
+    expect(await roundTrip(forward.port, 'half')).toBe('got half')
+    expect(runner.paths).toContain(`/ws/forward/kohakuriver-task-5/${service.port}?proto=tcp`)
+
+    const ours = await startRunner()
+    const agent = await startOriginalAgent(url(ours.at), 'kohakuriver-task-5')
+    const second = await startHost({ nodes: node(ours.at), tasks: { 5: task() } })
+    const through = await startForward(second.at, service.port)
+    expect(await roundTrip(through.port, 'ours')).toBe('got ours')
+    const asked = await agent.message((m) => m.type === type.connect)
+    expect(asked).toMatchObject({ port: service.port, payload: Buffer.alloc(0) })
+    await agent.message((m) => m.type === type.close && m.id === asked.id)
+    expect(agent.seen.filter((m) => m.type > type.pong)).toEqual([])
+  })
+
+  it('lets a stuck service stop nobody else', async () => {
+    const stuck = await startTcp((socket) => socket.pause())
+    const echo = await startEcho()
+    const { host, session } = await chain()
+    const forward = await startForward(host.at, stuck.port)
+    const writer = tcp(forward.port, '127.0.0.1').on('error', () => {})
+    while (writer.write(Buffer.alloc(65_536)) || writer.writableLength < 8 << 20);
+    const beside = await startForward(host.at, echo.port)
+    expect(await roundTrip(beside.port, 'moves')).toBe('moves')
+    // An original user without credits: bounded, and no longer than a moment.
+    const original = await user(session(stuck.port))
+    original.send({ type: type.connect, id: 1, port: stuck.port })
+    await original.message((m) => m.type === type.connected)
+    for (let sent = 0; sent < 24 << 20; sent += 65_536) {
+      original.send({ type: type.data, id: 1, payload: Buffer.alloc(65_536) })
+    }
+    expect(await roundTrip(beside.port, 'moves still')).toBe('moves still')
+    writer.destroy()
+  })
+
+  it('reaches a service that listens on IPv6 loopback alone', async () => {
+    const echo = await startEcho('::1')
+    const { host } = await chain()
+    const forward = await startForward(host.at, echo.port)
+    expect(await roundTrip(forward.port, 'six')).toBe('six')
+  })
+
+  it('says why there is no session, in the words and codes of the original', async () => {
+    const runner = await startRunner()
+    const nodes = {
+      ...node(runner.at),
+      off: { url: url(runner.at), status: 'offline' },
+      dead: { url: `ws://127.0.0.1:${await freePort()}` },
+    }
+    const tasks = {
+      1: task({ status: 'completed' }),
+      2: task({ node: undefined }),
+      3: task({ node: 'nowhere' }),
+      4: task({ node: 'off' }),
+      5: task(),
+      6: task({ node: 'dead' }),
+      8: task({ type: 'vps', ssh_port: 2222 }),
+    }
+    const host = await startHost({ nodes, tasks })
+    const cases: [number, string | RegExp, number][] = [
+      [7, 'Error: Task 7 not found', 1008],
+      [1, 'Error: Task is not running (status: completed)', 1008],
+      [2, 'Error: Task 2 has no assigned node', 1008],
+      [3, "Error: Runner node 'nowhere' not found", 1008],
+      [4, "Error: Runner node 'off' is offline", 1008],
+      [5, 'Error: Container tunnel not connected (container=kohakuriver-task-5)', 1011],
+      [6, /^Error: Failed to connect to runner: /, 1011],
+      [8, 'Error: Container tunnel not connected (container=kohakuriver-vps-8)', 1011],
+    ]
+    for (const [id, said, code] of cases) {
+      const peer = await dialHost(`${url(host.at)}/ws/forward/${id}/80`)
+      expect(await peer.text()).toMatch(said)
+      expect((await peer.closed).code).toBe(code)
+    }
+    const odd = await dialHost(`${url(host.at)}/ws/forward/x/80`)
+    expect((await odd.closed).code).toBe(1006)
+    const status = await fetch(`http://${host.at}/api/status/8`)
+    expect(await status.json()).toEqual({
+      task_id: '8',
+      task_type: 'vps',
+      status: 'running',
+      assigned_node: 'n1',
+      ssh_port: 2222,
+    })
+    const none = await fetch(`http://${host.at}/api/status/77`)
+    expect([none.status, await none.json()]).toEqual([404, { detail: 'Task not found.' }])
+  })
+
+  it('replaces an agent safely: the old one ends, the new one stays', async () => {
+    const echo = await startEcho()
+    const { runner, session } = await chain()
+    const old = await startOriginalAgent(url(runner.at), 'kohakuriver-task-9')
+    const young = await startOriginalAgent(url(runner.at), 'kohakuriver-task-9')
+    expect(await old.closed).toMatchObject({ code: 1008 })
+    const direct = `${url(runner.at)}/ws/forward/kohakuriver-task-9/${echo.port}`
+    const peer = await user(direct)
+    peer.send({ type: type.connect, id: 3, port: echo.port })
+    await peer.message((m) => m.id === 3 && m.type === type.connected)
+    peer.send({ type: type.data, id: 3, payload: Buffer.from('new') })
+    expect(`${(await peer.message((m) => m.id === 3)).payload}`).toBe('new')
+    young.socket.terminate()
+    expect(await peer.closed).toMatchObject({ code: 1011 })
+    expect(session(1)).toContain('/5/1')
+  })
+
+  it('wants tokens where there are any, and beyond loopback always', async () => {
+    const echo = await startEcho()
+    const tokens = file({
+      agents: { 'kohakuriver-task-5': 'agent-5-0123456789' },
+      users: {
+        host: { token: 'host-0123456789abc' },
+        ann: { token: 'ann-0123456789abcd', tasks: ['5'] },
+      },
+    })
+    const runner = await startRunner('--tokens', tokens)
+    const nodes = { n1: { url: url(runner.at), token: 'host-0123456789abc' } }
+    const host = await startHost({ nodes, tasks: { 5: task(), 6: task() } }, '--tokens', tokens)
+    const secret = (word: string) => {
+      const name = path.join(scratch(), `token-${files++}`)
+      writeFileSync(name, `${word}\n`)
+      return ['--token-file', name]
+    }
+    const wrong = [
+      'agent',
+      '-r',
+      url(runner.at),
+      '-c',
+      'kohakuriver-task-5',
+      '--max-reconnect',
+      '1',
+    ]
+    const denied = spawnSync(program, ['tunnel', ...wrong, ...secret('agent-6-0123456789')], {
+      env,
+    })
+    expect(denied.status).toBe(1)
+    expect(`${denied.stderr}`).not.toContain('agent-6-0123456789')
+    await startAgent(runner.at, 'kohakuriver-task-5', ...secret('agent-5-0123456789'))
+    const forward = await startForward(host.at, echo.port, ...secret('ann-0123456789abcd'))
+    expect(await roundTrip(forward.port, 'known')).toBe('known')
+    const args = ['tunnel', '-H', url(host.at), 'forward', '6', '80', '-l', '0']
+    expect(spawnSync(program, [...args, ...secret('ann-0123456789abcd')], { env }).status).toBe(4)
+    const open = spawnSync(program, ['tunnel', 'runner', '--listen', '*:0'], { env })
+    expect(open.status).toBe(8)
+    expect(`${open.stderr}`).toContain('--token-file')
+  })
+
+  it("is the original's agent when it is called by that name", async () => {
+    const echo = await startEcho()
+    const client = path.join(scratch(), 'tunnel-client')
+    symlinkSync(program, client)
+    const missing = spawnSync(client, ['-c', 'x'], { env, encoding: 'utf8' })
+    expect(missing.status).toBe(2)
+    const nobody = ['-r', `ws://127.0.0.1:${await freePort()}//`, '-c', 'x', '--max-reconnect', '1']
+    const gone = spawnSync(client, nobody, {
+      env: { ...env, RECONNECT_DELAY: '0' },
+      encoding: 'utf8',
+    })
+    expect(gone.status).toBe(1)
+    const runner = await startOriginalRunner()
+    const agent = start(client, ['--log-level', 'info'], {
+      env: { ...env, RUNNER_URL: `${runner.url}/base/`, CONTAINER_ID: 'a b' },
+    })
+    await agent.complains(/connected/)
+    expect(runner.paths).toEqual(['/base/ws/tunnel/a%20b'])
+    expect(await roundTrip(echo.port, 'same')).toBe('same')
+  })
+
+  it('takes both orders of arguments', async () => {
+    const { host } = await chain()
+    const echo = await startEcho()
+    for (const order of [
+      ['-l', '0', '5', `${echo.port}`],
+      ['5', `${echo.port}`, '-l', '0'],
+    ]) {
+      const forward = run('tunnel', '-H', url(host.at), 'forward', '--json', ...order)
+      const port = Number((await listening(forward)).split(':').pop())
+      expect(await roundTrip(port, 'either')).toBe('either')
+    }
+  })
+
+  it('lets others move when a bulk connection is closed in flight', async () => {
+    const source = await startTcp((socket) => {
+      const more = () => {
+        while (!socket.destroyed && socket.write(Buffer.alloc(65_536)));
+      }
+      socket.on('drain', more)
+      more()
+    })
+    const echo = await startEcho()
+    const { session } = await chain()
+    const peer = await user(session(echo.port))
+    peer.send({ type: type.connect, id: 1, port: source.port })
+    peer.send({ type: type.connect, id: 2, port: echo.port })
+    await peer.message((m) => m.id === 1 && m.type === type.data)
+    peer.send({ type: type.close, id: 1 })
+    peer.send({ type: type.data, id: 2, payload: Buffer.from('moves') })
+    expect(`${(await peer.message((m) => m.id === 2 && m.type === type.data)).payload}`).toBe(
+      'moves',
+    )
+  })
+})
