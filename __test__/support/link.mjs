@@ -78,8 +78,10 @@ export async function startLink(server, options = {}) {
       for (const leg of legs) leg.reset()
     },
     async close() {
+      const closed = new Promise((resolve) => listener.close(resolve))
+      listener.on('connection', (late) => late.resetAndDestroy())
       for (const leg of legs) leg.reset()
-      await new Promise((resolve) => listener.close(resolve))
+      await closed
     },
   }
 }

@@ -23,7 +23,10 @@ try {
 }
 
 async function main(options) {
-  if (options.help) return say(usage)
+  if (options.help) {
+    say(usage)
+    return 0
+  }
   if (options.build) await build()
   const { context, missing, release } = await makeResources([
     ...['ssh keys', 'alknet build', 'program'],

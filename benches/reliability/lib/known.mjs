@@ -14,4 +14,11 @@ export const known = {
         'russh 0.65.1 keeps a queue of 4 KB for each channel whose first CHANNEL_CLOSE this side sends, until the session ends. After 512 streams a fresh session takes over, so what is kept is that of the two or three sessions there are at a time, and does not grow',
     },
   },
+  r8: {
+    'keepalive 1 s × 3 client': {
+      atMost: 5.5,
+      reason:
+        'four seconds of silence, and one in which the client still waits for the other end to close as well (src/ssh/elastic.rs, CLOSE_LIMIT)',
+    },
+  },
 }
