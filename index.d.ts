@@ -186,12 +186,19 @@ export interface AlknetForwardOptions {
    * alone is on loopback, `'*:port'` and `':port'` are on every address.
    */
   listen: number | string
-  /** Where connections lead, as the far side sees it: `'host:port'`, `'[v6]:port'` or a Unix socket, `'/path'`. */
+  /**
+   * Where connections lead, as the far side sees it: `'host:port'`, `'[v6]:port'`, a Unix socket, `'/path'`, or `'udp:host:port'`. For
+   * UDP `listen` is a UDP port too, what comes from one address is a connection, and the server must be an alknet.
+   */
   target: string
   /** Ends the attempt, which rejects with an `AbortError`; later it closes the forward, as `close()` does. */
   signal?: AbortSignal
   /** Connections at once; more are reset. Default 1 024. */
   maxConnections?: number
+  /** Removes the file of a Unix socket that nobody listens on (OpenSSH: StreamLocalBindUnlink). For `forward()`. Default `false`. */
+  replaceStaleSocket?: boolean
+  /** Silence in ms after which a connection of UDP is over, where it comes in. For `forward()`. Default 60 000. */
+  udpIdleTimeout?: number
 }
 
 /** Options of {@link AlknetSession.socks5}. */
@@ -220,6 +227,10 @@ export interface AlknetForwardMetrics {
   accepted: number
   /** Of these, refused: the target could not be reached, or there were too many. */
   refused: number
+  /** Of these, ended by a failure of one side: reset, or for UDP refused by the target's host. */
+  reset: number
+  /** Datagrams of UDP that were lost here: they came too fast, or their connection had failed. */
+  dropped: number
 }
 
 /**
@@ -579,6 +590,8 @@ export interface AlknetServerMetrics {
 export interface AlknetForwardPolicy {
   /** Streams to TCP addresses. Default `true`. */
   tcp?: boolean
+  /** Connections of UDP, of alknet clients. Default `true`. */
+  udp?: boolean
   /** Streams to Unix sockets, with the rights of this process. Default `false`. */
   unix?: boolean
   /** Link-local addresses as targets, and the metadata services of clouds. Default `false`. */

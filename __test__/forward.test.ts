@@ -1,3 +1,4 @@
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, connect as tcpConnect } from 'node:net'
@@ -76,8 +77,9 @@ for (const [name, peer] of peers) {
       expect(forward.addresses).toEqual([`127.0.0.1:${forward.port}`])
       const socket = dial(forward.port)
       await say(socket, socket, 'there')
-      const counted = { bytesUp: 5, bytesDown: 5, active: 1, accepted: 1, refused: 0 }
-      expect(forward.metrics()).toEqual(counted)
+      const counted = { bytesUp: 5, bytesDown: 5, active: 1, accepted: 1 }
+      const failed = { refused: 0, reset: 0, dropped: 0 }
+      expect(forward.metrics()).toEqual({ ...counted, ...failed })
     })
 
     it('lead from there to here', async () => {
@@ -301,6 +303,57 @@ describeWith('curl', 'curl through a proxy', () => {
   })
 })
 
+describe('a forward of UDP', () => {
+  /** Sends back what comes; what it talks to others with. */
+  async function udp(port?: number) {
+    const socket = createSocket('udp4')
+    afterwards(() => new Promise<void>((resolve) => socket.close(() => resolve())))
+    if (port === undefined) {
+      socket.on('message', (datagram, from) => socket.send(datagram, from.port, from.address))
+      await once(socket.bind(0, '127.0.0.1'), 'listening')
+    } else {
+      socket.connect(port, '127.0.0.1')
+      await once(socket, 'connect')
+    }
+    return socket
+  }
+
+  it.each(['forward', 'remoteForward'] as const)('is a %s like others', async (method) => {
+    const { session } = await alknet()
+    const target = `udp:127.0.0.1:${(await udp()).address().port}`
+    const forward = await session[method]({ listen: loopback, target, udpIdleTimeout: 30_000 })
+    const near = await udp(forward.port)
+    for (const datagram of [Buffer.from('one'), Buffer.alloc(65_507, 'x')]) {
+      near.send(datagram)
+      const [answer] = await once(near, 'message')
+      expect(datagram.equals(answer)).toBe(true)
+    }
+    expect(forward.metrics()).toMatchObject({ accepted: 1, active: 1, refused: 0, dropped: 0 })
+  })
+
+  it('is refused where the server may not', async () => {
+    const { session } = await alknet({ udp: false })
+    const attempt = session.open('udp:127.0.0.1:9')
+    expect(await rejection(attempt)).toMatchObject({ reason: 'prohibited' })
+  })
+})
+
+describe('a forward on a Unix socket', () => {
+  it('replaces a file that nobody listens on when it is told to', async () => {
+    const { session } = await alknet()
+    const path = join(scratch(), 'stale.sock')
+    const killed = startNode('linger-on-socket', [path])
+    expect(await killed.line()).toBe('listening')
+    killed.kill('SIGKILL')
+    await killed.exit
+    const options = { listen: path, target: (await startEcho()).server }
+    expect(await rejection(session.forward(options))).toMatchObject({ code: 'EADDRINUSE' })
+    await session.forward({ ...options, replaceStaleSocket: true })
+    const socket = discard(tcpConnect(path))
+    await say(socket, socket, 'replaced')
+  })
+})
+
 describe('a forward is refused', () => {
   it('with the system’s code when its port is taken', async () => {
     const { session } = await alknet()
@@ -328,7 +381,7 @@ describe('a forward is refused', () => {
     ['a port beyond the last', { listen: '127.0.0.1:65536' }, /65535/],
     ['a target without port', { target: 'localhost' }, /port/],
     ['a target that has no port', { target: 'alknet-control' }, /reserved/],
-    ['UDP', { target: 'udp:localhost:9' }, /UDP/],
+    ['UDP on a path', { listen: '/tmp/no.sock', target: 'udp:localhost:9' }, /UDP/],
   ])('for %s: ERR_ALKNET_CONFIG', async (_what, wrong, why) => {
     const { session } = await alknet()
     const options = { listen: loopback, target: 'localhost:9', ...wrong }

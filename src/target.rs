@@ -104,7 +104,7 @@ impl Target {
     /// What a `direct-tcpip` open asks for. Any spelling of a reserved name stays reserved, so that
     /// `ALKNET-control.` does not reach a name server.
     pub(crate) fn from_open(host: &str, port: u32) -> Result<Self> {
-        let udp = host.strip_prefix(UDP_PREFIX);
+        let udp = udp_host(host);
         if udp.is_none() && is_reserved(host) {
             return Ok(Self::Reserved(host.to_owned()));
         }
@@ -124,7 +124,7 @@ impl Target {
         match self {
             Self::Reserved(name) => Some((name.clone(), 0)),
             Self::Tcp(at) => Some((at.host.clone(), u32::from(at.port))),
-            Self::Udp(at) => Some((format!("{UDP_PREFIX}{}", at.host), u32::from(at.port))),
+            Self::Udp(at) => Some((udp_name(&at.host), u32::from(at.port))),
             Self::Unix(_) => None,
         }
     }
@@ -185,6 +185,16 @@ impl fmt::Display for Target {
             Self::Unix(path) => f.write_str(path),
         }
     }
+}
+
+/// What a request to listen for UDP names: like the host of a UDP target.
+pub(crate) fn udp_name(host: &str) -> String {
+    format!("{UDP_PREFIX}{host}")
+}
+
+/// The host in such a name.
+pub(crate) fn udp_host(name: &str) -> Option<&str> {
+    name.strip_prefix(UDP_PREFIX)
 }
 
 /// Whether `text` names a Unix socket rather than a host.

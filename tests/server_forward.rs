@@ -100,7 +100,7 @@ async fn what_the_policy_forbids_is_prohibited_before_anything_is_dialled() {
             "[fe80::1]:80",
             own.as_str(),
             "/run/some.sock",
-            "udp:127.0.0.1:53",
+            "udp:169.254.169.254:53",
             "alknet-else",
         ] {
             let error = refusal(&session, target).await;

@@ -5,7 +5,7 @@ import type * as contract from '../index.js'
 import type { NativeForward, NativeForwardOptions } from '../native/binding.js'
 import { CLOSED, Slot } from './doorbell.js'
 import { invalidType, invalidValue } from './errors.js'
-import { defined, integer, object, text } from './options.js'
+import { boolean, defined, integer, milliseconds, object, text } from './options.js'
 
 type Kind = contract.AlknetForward['kind']
 
@@ -27,6 +27,8 @@ export function forwardOptions(
     username: undefined,
     password: undefined,
     maxConnections: maxConnections(given.maxConnections),
+    replaceStaleSocket: boolean('options.replaceStaleSocket', given.replaceStaleSocket),
+    udpIdleTimeout: milliseconds('options.udpIdleTimeout', given.udpIdleTimeout),
   })
 }
 
@@ -45,6 +47,8 @@ export function socksOptions(options: contract.AlknetSocksOptions): NativeForwar
     username,
     password,
     maxConnections: maxConnections(given.maxConnections),
+    replaceStaleSocket: undefined,
+    udpIdleTimeout: undefined,
   })
 }
 

@@ -113,6 +113,7 @@ function forwarding(
   return defined<NativeForwardPolicy>({
     tcp: boolean(`${name}.tcp`, given.tcp),
     unix: boolean(`${name}.unix`, given.unix),
+    udp: boolean(`${name}.udp`, given.udp),
     linkLocal: boolean(`${name}.linkLocal`, given.linkLocal),
     publicOnly: boolean(`${name}.publicOnly`, given.publicOnly),
     remote: boolean(`${name}.remote`, given.remote),

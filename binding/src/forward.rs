@@ -11,6 +11,7 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::bell::Bell;
+use crate::options::millis;
 use crate::runtime::runtime;
 
 /// What a forward is made from.
@@ -27,6 +28,9 @@ pub struct NativeForwardOptions {
     pub username: Option<String>,
     pub password: Option<String>,
     pub max_connections: Option<u32>,
+    pub replace_stale_socket: Option<bool>,
+    /// Milliseconds.
+    pub udp_idle_timeout: Option<u32>,
 }
 
 /// As `AlknetForwardPolicy`; what is absent has its default.
@@ -34,6 +38,7 @@ pub struct NativeForwardOptions {
 #[derive(Default)]
 pub struct NativeForwardPolicy {
     pub tcp: Option<bool>,
+    pub udp: Option<bool>,
     pub unix: Option<bool>,
     pub link_local: Option<bool>,
     pub public_only: Option<bool>,
@@ -46,6 +51,7 @@ impl From<NativeForwardPolicy> for ForwardPolicy {
         let default = Self::default();
         Self {
             tcp: given.tcp.unwrap_or(default.tcp),
+            udp: given.udp.unwrap_or(default.udp),
             unix: given.unix.unwrap_or(default.unix),
             link_local: given.link_local.unwrap_or(default.link_local),
             public_only: given.public_only.unwrap_or(default.public_only),
@@ -63,6 +69,8 @@ pub struct NativeForwardMetrics {
     pub active: f64,
     pub accepted: f64,
     pub refused: f64,
+    pub reset: f64,
+    pub dropped: f64,
 }
 
 /// A forward of any kind.
@@ -79,7 +87,12 @@ impl Forwarder {
     ) -> alknet::Result<Self> {
         let default = ForwardOptions::default();
         let max_connections = given.max_connections.map_or(default.max_connections, |n| n as usize);
-        let options = ForwardOptions { max_connections, ..default };
+        let options = ForwardOptions {
+            max_connections,
+            replace_stale_socket: given.replace_stale_socket.unwrap_or_default(),
+            udp_idle: millis(given.udp_idle_timeout, default.udp_idle),
+            ..default
+        };
         let listen: Bind = given.listen.parse()?;
         let Some(target) = given.target else {
             let login = given.username.zip(given.password);
@@ -158,6 +171,8 @@ impl NativeForward {
             active: metrics.active as f64,
             accepted: metrics.accepted as f64,
             refused: metrics.refused as f64,
+            reset: metrics.reset as f64,
+            dropped: metrics.dropped as f64,
         }
     }
 

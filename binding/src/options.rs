@@ -159,7 +159,7 @@ fn given(given: NativeSource) -> Option<KeySource> {
     source(given.path, given.contents.as_ref())
 }
 
-fn millis(given: Option<u32>, default: Duration) -> Duration {
+pub(crate) fn millis(given: Option<u32>, default: Duration) -> Duration {
     given.map_or(default, |ms| Duration::from_millis(u64::from(ms)))
 }
 

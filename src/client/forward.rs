@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::Route;
 use crate::config::PortForwardSpec;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::forward::{Forward, ForwardMetrics};
 use crate::listen::Fixed;
 use crate::scope::Scope;
 use crate::target::Target;
-use crate::transport::bind;
+use crate::transport::{UDP_IDLE, bind, bind_udp};
 
 /// How long `close` waits for connections to be gone.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -25,6 +25,8 @@ pub struct ForwardOptions {
     pub dial_timeout: Duration,
     /// Removes a socket file that nobody listens on (OpenSSH: StreamLocalBindUnlink). Default false.
     pub replace_stale_socket: bool,
+    /// Silence after which a flow of UDP datagrams is over, where it comes in. Default 60 s.
+    pub udp_idle: Duration,
 }
 
 impl Default for ForwardOptions {
@@ -33,13 +35,15 @@ impl Default for ForwardOptions {
             max_connections: 1024,
             dial_timeout: Duration::from_secs(20),
             replace_stale_socket: false,
+            udp_idle: UDP_IDLE,
         }
     }
 }
 
 /// A local forward, `ssh -L`: listens here, and each connection goes to the target. Dropping it ends it and its connections at once.
 ///
-/// A target that refuses or does not answer costs the connection that wanted it and no other: that one is reset.
+/// A target that refuses or does not answer costs the connection that wanted it and no other: that one is reset. Of UDP, what comes
+/// from one address is a connection.
 pub struct LocalForwarder {
     spec: PortForwardSpec,
     forward: Arc<Forward>,
@@ -51,18 +55,20 @@ impl LocalForwarder {
     /// Listens and forwards. Returns once connections can come.
     ///
     /// # Errors
-    /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` for the address to listen on; `ERR_ALKNET_CONFIG` for UDP.
+    /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` for the address to listen on; `ERR_ALKNET_CHANNEL_REJECTED` for UDP to a
+    /// server that is known not to be an alknet.
     pub async fn start(
         spec: &PortForwardSpec,
         route: impl Into<Route>,
         options: &ForwardOptions,
     ) -> Result<Self> {
         let dialer = route.into().dialer();
-        if matches!(spec.target(), Target::Udp(_)) {
-            return Err(Error::config(format!("forward {spec}: UDP is not forwarded yet")));
-        }
-        let bound = bind(spec.listen(), options.replace_stale_socket).await?;
+        dialer.check(spec.target())?;
         let forward = Forward::new(dialer, options.dial_timeout, options.max_connections);
+        let bound = match spec.target() {
+            Target::Udp(_) => bind_udp(spec.listen(), options.udp_idle, forward.dropped()).await?,
+            _ => bind(spec.listen(), options.replace_stale_socket).await?,
+        };
         let scope = Scope::new();
         for inner in bound.listeners {
             let fixed = Fixed { inner, target: spec.target().clone() };

@@ -15,6 +15,7 @@ use super::attempt::Attempt;
 use super::lanes::Lanes;
 use super::{ConnectOptions, Metrics, Reconnect, Standing};
 use crate::backoff::Backoff;
+use crate::dial::Dialer;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
 use crate::ssh::{Events, Observer, Session, Stream, Traffic};
@@ -251,6 +252,14 @@ impl Shared {
                 Err(_) if session.is_over() && self.reconnect.enabled => {}
                 done => return done,
             }
+        }
+    }
+
+    /// Refuses what the session of the moment would not lead to.
+    pub(super) fn check(&self, target: &Target) -> Result<()> {
+        match &*self.standing.borrow() {
+            Standing::Up(session) => session.opener().check(target),
+            _ => Ok(()),
         }
     }
 

@@ -9,7 +9,7 @@ use super::manager::Shared;
 use super::{ChannelManager, ForwardOptions, Route, Standing};
 use crate::backoff::Backoff;
 use crate::config::{Bind, PortForwardSpec};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::forward::{Forward, ForwardMetrics};
 use crate::scope::Scope;
 use crate::ssh::{Remote, Session};
@@ -36,14 +36,14 @@ impl RemoteForwarder {
     /// Asks the server of `session` to listen. Returns once it does; the forward ends with the session.
     ///
     /// # Errors
-    /// `ERR_ALKNET_CHANNEL_REJECTED` when the server will not listen; `ETIMEDOUT`; why the session was lost.
+    /// `ERR_ALKNET_CHANNEL_REJECTED` when the server will not listen, for UDP also when it is no alknet; `ETIMEDOUT`; why the session was lost.
     pub async fn start(
         spec: &PortForwardSpec,
         session: &Session,
         to: Route,
         options: &ForwardOptions,
     ) -> Result<Self> {
-        let (this, publish) = Self::new(spec, to, options)?;
+        let (this, publish) = Self::new(spec, to, options);
         let remote = session.listen(spec.listen(), spec.target()).await?;
         publish.send_replace(Some(remote.port()));
         let serving = serve(Arc::clone(&this.forward), remote, this.scope.clone());
@@ -68,7 +68,7 @@ impl RemoteForwarder {
         to: Route,
         options: &ForwardOptions,
     ) -> Result<Self> {
-        let (this, publish) = Self::new(spec, to, options)?;
+        let (this, publish) = Self::new(spec, to, options);
         let shared = manager.shared();
         let session = shared.session_soon().await?;
         let remote = session.listen(spec.listen(), spec.target()).await?;
@@ -90,13 +90,10 @@ impl RemoteForwarder {
         spec: &PortForwardSpec,
         to: Route,
         options: &ForwardOptions,
-    ) -> Result<(Self, watch::Sender<Option<u16>>)> {
-        if matches!(spec.target(), Target::Udp(_)) {
-            return Err(Error::config(format!("forward {spec}: UDP is not forwarded yet")));
-        }
+    ) -> (Self, watch::Sender<Option<u16>>) {
         let forward = Forward::new(to.dialer(), options.dial_timeout, options.max_connections);
         let (publish, port) = watch::channel(None);
-        Ok((Self { spec: spec.clone(), forward, scope: Scope::new(), port }, publish))
+        (Self { spec: spec.clone(), forward, scope: Scope::new(), port }, publish)
     }
 
     /// What was asked for.

@@ -64,4 +64,8 @@ impl Dialer for Supervised {
     ) -> BoxFuture<'a, Result<Connected>> {
         async move { Ok(self.0.open(target, origin, ANSWER_LIMIT).await?.into()) }.boxed()
     }
+
+    fn check(&self, target: &Target) -> Result<()> {
+        self.0.check(target)
+    }
 }

@@ -1,4 +1,4 @@
-//! Straight TCP: every address of the name, the next one started when the last has not answered in 250 ms (RFC 8305).
+//! From this machine. TCP: every address of the name, the next one started when the last has not answered in 250 ms (RFC 8305).
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
 
-use super::{Dialer, prepare};
+use super::{Dialer, prepare, udp};
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::{Connected, Ends};
 use crate::target::{HostPort, Target};
@@ -57,7 +57,8 @@ impl Dialer for Direct {
             match target {
                 Target::Tcp(at) => self.dial(at).await,
                 Target::Unix(path) => unix(path).await,
-                Target::Udp(_) | Target::Reserved(_) => Err(unreachable_by_nature(target)),
+                Target::Udp(at) => udp::connect(at, &resolve(at).await?).await,
+                Target::Reserved(_) => Err(unreachable_by_nature(target)),
             }
         }
         .boxed()

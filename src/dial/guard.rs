@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::direct::{connect_any, resolve, unix};
-use super::{Dialer, Proxy};
+use super::{Dialer, Proxy, udp};
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::io::Connected;
 use crate::target::{HostPort, Target};
@@ -82,21 +82,24 @@ impl Guard {
         }
     }
 
-    async fn tcp(&self, at: &HostPort) -> Result<Connected> {
-        let late = |what: &str| {
-            Error::new(Code::System("ETIMEDOUT"), format!("{what} {at} in time")).at(Phase::Tcp)
-        };
+    /// The addresses of `at` that may be dialled.
+    async fn resolve(&self, at: &HostPort) -> Result<Vec<SocketAddr>> {
         let mut addresses = match tokio::time::timeout(DNS_LIMIT, resolve(at)).await {
             Ok(resolved) => resolved?,
-            Err(_) => return Err(late("no name server answered for")),
+            Err(_) => return Err(late("no name server answered for", at)),
         };
         addresses.retain(|address| self.allows(*address));
-        if addresses.is_empty() {
-            return Err(prohibited());
+        match addresses.is_empty() {
+            true => Err(prohibited()),
+            false => Ok(addresses),
         }
+    }
+
+    async fn tcp(&self, at: &HostPort) -> Result<Connected> {
+        let addresses = self.resolve(at).await?;
         match tokio::time::timeout(CONNECT_LIMIT, connect_any(at, &addresses)).await {
             Ok(connected) => connected,
-            Err(_) => Err(late("nobody answered at")),
+            Err(_) => Err(late("nobody answered at", at)),
         }
     }
 }
@@ -117,12 +120,18 @@ impl Dialer for Guarded {
             match (target, &self.proxy) {
                 (Target::Tcp(at), None) => self.guard.tcp(at).await,
                 (Target::Tcp(at), Some(proxy)) => self.guard.tcp_through(proxy, at).await,
+                // A proxy carries no UDP, and must not be gone round.
+                (Target::Udp(at), None) => udp::connect(at, &self.guard.resolve(at).await?).await,
                 (Target::Unix(path), _) if self.guard.unix => unix(path).await,
                 _ => Err(prohibited()),
             }
         }
         .boxed()
     }
+}
+
+fn late(what: &str, at: &HostPort) -> Error {
+    Error::new(Code::System("ETIMEDOUT"), format!("{what} {at} in time")).at(Phase::Tcp)
 }
 
 fn prohibited() -> Error {

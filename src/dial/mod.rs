@@ -6,6 +6,7 @@ mod guard;
 mod loopback;
 mod proxy;
 mod sockets;
+mod udp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,4 +43,9 @@ pub(crate) trait Dialer: Send + Sync + 'static {
         target: &'a Target,
         origin: Option<SocketAddr>,
     ) -> BoxFuture<'a, Result<Connected>>;
+
+    /// Refuses what no dial would reach, as far as that is known without one.
+    fn check(&self, _target: &Target) -> Result<()> {
+        Ok(())
+    }
 }

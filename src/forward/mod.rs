@@ -40,6 +40,10 @@ pub struct ForwardMetrics {
     pub accepted: u64,
     /// Of these, refused: the target could not be reached, or there were too many.
     pub refused: u64,
+    /// Of these, ended by a failure of one side: reset, or for UDP refused by the target's host.
+    pub reset: u64,
+    /// Datagrams of UDP that were lost here: their flow was not read fast enough or had failed, or there were too many flows.
+    pub dropped: u64,
 }
 
 /// A forward's dialer, its bounds and its counters. Requests of any number of listeners may go through one.
@@ -51,6 +55,8 @@ pub(crate) struct Forward {
     carried: Carried,
     accepted: AtomicU64,
     refused: AtomicU64,
+    reset: AtomicU64,
+    dropped: Arc<AtomicU64>,
     active: AtomicUsize,
 }
 
@@ -64,6 +70,8 @@ impl Forward {
             carried: Carried::default(),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            reset: AtomicU64::new(0),
+            dropped: Arc::default(),
             active: AtomicUsize::new(0),
         })
     }
@@ -75,7 +83,14 @@ impl Forward {
             active: self.active.load(Ordering::Relaxed),
             accepted: self.accepted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            reset: self.reset.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
         }
+    }
+
+    /// Where listeners of datagrams count those that they lose.
+    pub(crate) fn dropped(&self) -> &Arc<AtomicU64> {
+        &self.dropped
     }
 
     /// Serves a listener until the scope ends. What goes wrong with one request ends that request alone.
@@ -121,6 +136,7 @@ impl Forward {
             Ok(near) => {
                 let _active = Active::new(&self.active);
                 if let Err(e) = relay(near.io, far.io, &self.carried).await {
+                    self.reset.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(kind = %e.kind(), "a forwarded connection was reset");
                 }
             }

@@ -1,5 +1,6 @@
 //! Byte streams and byte queues. Knows tokio and nothing of alknet but its errors.
 
+mod datagram;
 mod events;
 mod pipe;
 mod prefixed;
@@ -16,6 +17,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+pub(crate) use datagram::{DatagramStream, Datagrams, is_too_long};
 pub use events::{Events, Observer, Read};
 pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use prefixed::Prefixed;
@@ -95,7 +97,7 @@ pub(crate) struct Ends {
     pub(crate) remote: Option<SocketAddr>,
     /// This end.
     pub(crate) local: Option<SocketAddr>,
-    /// The transport's name: `tcp`, `unix`.
+    /// The transport's name: `tcp`, `udp`, `unix`.
     pub(crate) transport: &'static str,
     /// The other end, when the transport has proved its key: then that is what limits go by, wherever it is.
     pub(crate) endpoint: Option<EndpointId>,

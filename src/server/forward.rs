@@ -18,7 +18,7 @@ use crate::listen::{Fixed, Request};
 use crate::scope::Scope;
 use crate::ssh::{Forwarding, Info, Listening, Wanted};
 use crate::target::{HostPort, Target};
-use crate::transport::{Bound, bind};
+use crate::transport::{Bound, UDP_IDLE, bind, bind_udp};
 
 /// Streams of all sessions that lead elsewhere (reference table: channels per server).
 const MAX_FORWARDED: usize = 16_384;
@@ -38,6 +38,8 @@ const TAKEOVER_LIMIT: Duration = Duration::from_secs(1);
 pub struct ForwardPolicy {
     /// Streams to TCP addresses (`ssh -L`). Default true.
     pub tcp: bool,
+    /// Flows of UDP, of alknet clients (`-L udp:…`). Default true.
+    pub udp: bool,
     /// Streams to Unix sockets, with the rights of this process. Default false.
     pub unix: bool,
     /// Link-local addresses as targets, and the metadata services of clouds. Default false.
@@ -54,6 +56,7 @@ impl Default for ForwardPolicy {
     fn default() -> Self {
         Self {
             tcp: true,
+            udp: true,
             unix: false,
             link_local: false,
             public_only: false,
@@ -104,8 +107,24 @@ struct Offer {
     count: AtomicU64,
 }
 
-/// What a listener has to itself: a port, or a path.
-type Place = (u16, Option<String>);
+/// What a listener has to itself.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Tcp(u16),
+    Udp(u16),
+    Unix(String),
+}
+
+impl Place {
+    /// Where `wanted` is, once its port is known.
+    fn of(wanted: Wanted<'_>, port: u16) -> Self {
+        match wanted {
+            Wanted::Tcp(..) => Self::Tcp(port),
+            Wanted::Udp(..) => Self::Udp(port),
+            Wanted::Unix(path) => Self::Unix(path.to_owned()),
+        }
+    }
+}
 
 /// Whose a listener is.
 struct Holder {
@@ -119,11 +138,15 @@ struct Holder {
 impl Forwarding for Offer {
     fn open(&self, request: Request, _who: &Info) {
         let (forward, scope) = (Arc::clone(&self.forward), self.scope.clone());
-        let allowed = self.policy.tcp || matches!(request.target, Target::Unix(_));
+        let refused = match request.target {
+            Target::Tcp(_) if !self.policy.tcp => Some("streams to TCP addresses"),
+            Target::Udp(_) if !self.policy.udp => Some("flows of UDP"),
+            _ => None,
+        };
         self.scope.spawn_to_end(async move {
-            match allowed {
-                true => drop(scope.until_cancelled(forward.answer(request)).await),
-                false => request.answer.refuse(prohibited("streams to TCP addresses")).await,
+            match refused {
+                None => drop(scope.until_cancelled(forward.answer(request)).await),
+                Some(what) => request.answer.refuse(prohibited(what)).await,
             }
         });
     }
@@ -136,14 +159,15 @@ impl Forwarding for Offer {
     ) -> BoxFuture<'a, Result<Listening>> {
         async move {
             let place = self.place(wanted)?;
-            let bound = match bind(&place, true).await {
+            let forward = Forward::new(back, DIAL_LIMIT, MAX_CONNECTIONS);
+            let bound = match bind_for(wanted, &place, &forward).await {
                 Err(e) if e.code() == Code::System("EADDRINUSE") => {
                     self.take_over(wanted, who).await.ok_or(e)?;
-                    bind(&place, true).await?
+                    bind_for(wanted, &place, &forward).await?
                 }
                 bound => bound?,
             };
-            Ok(self.start(wanted, bound, back, who))
+            Ok(self.start(wanted, bound, forward, who))
         }
         .boxed()
     }
@@ -156,8 +180,11 @@ impl Offer {
             return Err(prohibited("listeners for clients"));
         }
         let (address, port) = match wanted {
-            Wanted::Tcp(_, 1..1024) => return Err(prohibited("ports below 1024")),
-            Wanted::Tcp(address, port) => (address, port),
+            Wanted::Tcp(_, 1..1024) | Wanted::Udp(_, 1..1024) => {
+                return Err(prohibited("ports below 1024"));
+            }
+            Wanted::Udp(..) if !self.policy.udp => return Err(prohibited("flows of UDP")),
+            Wanted::Tcp(address, port) | Wanted::Udp(address, port) => (address, port),
             Wanted::Unix(path) => {
                 return match self.policy.unix {
                     true => Target::from_path(path).map(|_| Bind::Unix(path.to_owned())),
@@ -183,8 +210,8 @@ impl Offer {
     /// before its lost session was noticed would find its port taken by itself.
     async fn take_over(&self, wanted: Wanted<'_>, who: &Info) -> Option<()> {
         let place = match wanted {
-            Wanted::Tcp(_, port) => (port, None),
-            Wanted::Unix(path) => (0, Some(path.to_owned())),
+            Wanted::Tcp(_, port) | Wanted::Udp(_, port) => Place::of(wanted, port),
+            Wanted::Unix(_) => Place::of(wanted, 0),
         };
         let listening = {
             let held = self.held.lock();
@@ -202,17 +229,17 @@ impl Offer {
         &self,
         wanted: Wanted<'_>,
         bound: Bound,
-        back: Arc<dyn Dialer>,
+        forward: Arc<Forward>,
         who: &Info,
     ) -> Listening {
         let port = bound.addresses.first().map_or(0, SocketAddr::port);
-        let (target, place) = match wanted {
-            Wanted::Tcp(host, _) => {
-                (Target::Tcp(HostPort { host: host.to_owned(), port }), (port, None))
-            }
-            Wanted::Unix(path) => (Target::Unix(path.to_owned()), (0, Some(path.to_owned()))),
+        let at = |host: &str| HostPort { host: host.to_owned(), port };
+        let target = match wanted {
+            Wanted::Tcp(host, _) => Target::Tcp(at(host)),
+            Wanted::Udp(host, _) => Target::Udp(at(host)),
+            Wanted::Unix(path) => Target::Unix(path.to_owned()),
         };
-        let forward = Forward::new(back, DIAL_LIMIT, MAX_CONNECTIONS);
+        let place = Place::of(wanted, port);
         // The listener ends with its registration; connections that came through it do not.
         let listening = Scope::new();
         for inner in bound.listeners {
@@ -230,6 +257,14 @@ impl Offer {
         self.held.lock().insert(place.clone(), holder);
         let held = Arc::clone(&self.held);
         Listening { port, _guard: Box::new(Registration { held, place, number, listening }) }
+    }
+}
+
+/// Listens at `place` for what comes to be `forward`ed.
+async fn bind_for(wanted: Wanted<'_>, place: &Bind, forward: &Forward) -> Result<Bound> {
+    match wanted {
+        Wanted::Udp(..) => bind_udp(place, UDP_IDLE, forward.dropped()).await,
+        _ => bind(place, true).await,
     }
 }
 

@@ -15,14 +15,14 @@ use tokio::sync::mpsc;
 
 use super::core::Core;
 use super::flush::Writer;
-use super::open::Opener;
+use super::open::{Opener, no_udp};
 use super::opening::Opening;
 use super::session::{Info, Session};
 use crate::config::Bind;
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::io::Ends;
 use crate::listen::{Incoming, Listener, Request};
-use crate::target::Target;
+use crate::target::{Target, udp_name};
 
 /// Channels of one forward that wait to be taken.
 const QUEUE: usize = 64;
@@ -172,6 +172,13 @@ impl Session {
             Bind::Port { host: Some(host), port } if host == "*" => (String::new(), *port, false),
             Bind::Port { host: Some(host), port } => (host.clone(), *port, false),
             Bind::Unix(path) => (path.clone(), 0, true),
+        };
+        let name = match target {
+            Target::Udp(_) if !opener.core.peer_is_alknet() => {
+                return Err(no_udp(&format!("listen {listen}")));
+            }
+            Target::Udp(_) => udp_name(&name),
+            _ => name,
         };
         let forwarded = Arc::clone(&self.forwarded);
         let known =

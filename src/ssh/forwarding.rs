@@ -20,7 +20,7 @@ use crate::dial::Dialer;
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::io::Connected;
 use crate::listen::Request;
-use crate::target::Target;
+use crate::target::{Target, udp_host, udp_name};
 
 /// Opens of a session that wait for their target: a quarter of its channels. What is behind a proxy opens hundreds at once, and some
 /// of them wait for the whole dial limit.
@@ -48,8 +48,20 @@ pub(crate) trait Forwarding: Send + Sync + 'static {
 pub(crate) enum Wanted<'a> {
     /// `tcpip-forward`.
     Tcp(&'a str, u16),
+    /// The same with a name for UDP (docs/wire.md).
+    Udp(&'a str, u16),
     /// `streamlocal-forward@openssh.com`.
     Unix(&'a str),
+}
+
+impl<'a> Wanted<'a> {
+    /// What a `tcpip-forward` asks for.
+    pub(super) fn port(address: &'a str, port: u16) -> Self {
+        match udp_host(address) {
+            Some(address) => Self::Udp(address, port),
+            None => Self::Tcp(address, port),
+        }
+    }
 }
 
 /// A listener, ended by its drop.
@@ -144,7 +156,10 @@ impl Forwards {
 
     /// Ends a listener of this session's.
     pub(super) fn cancel(&mut self, wanted: Wanted<'_>) -> bool {
-        let port = if let Wanted::Tcp(_, port) = wanted { port } else { 0 };
+        let port = match wanted {
+            Wanted::Tcp(_, port) | Wanted::Udp(_, port) => port,
+            Wanted::Unix(_) => 0,
+        };
         self.listeners.remove(&key(wanted, port)).is_some()
     }
 }
@@ -152,6 +167,7 @@ impl Forwards {
 fn key(wanted: Wanted<'_>, port: u16) -> (String, u32) {
     match wanted {
         Wanted::Tcp(address, _) => (address.to_owned(), u32::from(port)),
+        Wanted::Udp(address, _) => (udp_name(address), u32::from(port)),
         Wanted::Unix(path) => (path.to_owned(), 0),
     }
 }
@@ -170,14 +186,13 @@ impl Dialer for Back {
         origin: Option<SocketAddr>,
     ) -> BoxFuture<'a, Result<Connected>> {
         async move {
-            let opened = match target {
-                Target::Tcp(at) => {
+            let opened = match target.to_open() {
+                Some((host, port)) => {
                     let from = origin.map_or_else(|| "127.0.0.1".into(), |at| at.ip().to_string());
                     let from_port = origin.map_or(0, |at| u32::from(at.port()));
-                    let (host, port) = (at.host.clone(), u32::from(at.port));
                     self.handle.channel_open_forwarded_tcpip(host, port, from, from_port).await
                 }
-                other => self.handle.channel_open_forwarded_streamlocal(other.to_string()).await,
+                None => self.handle.channel_open_forwarded_streamlocal(target.to_string()).await,
             };
             let channel = opened.map_err(|_| {
                 Error::new(Code::ChannelRejected, "the client does not take the connection")

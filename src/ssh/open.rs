@@ -72,20 +72,6 @@ impl Opener {
         self.core.ended().await;
     }
 
-    /// Other servers know no UDP, and might look the reserved name up.
-    fn check(&self, target: &Target) -> Result<()> {
-        match target {
-            Target::Udp(_) if !self.core.peer_is_alknet() => {
-                let message =
-                    format!("target {target}: the server is no alknet, and only these forward UDP");
-                Err(Error::new(Code::ChannelRejected, message)
-                    .at(Phase::Channel)
-                    .refused(Refusal::UnknownType))
-            }
-            _ => Ok(()),
-        }
-    }
-
     async fn ask(&self, target: &Target, origin: Option<SocketAddr>) -> Result<Arc<Channel>> {
         let asked = match target.to_open() {
             Some((host, port)) => {
@@ -125,6 +111,22 @@ impl Dialer for Opener {
     ) -> BoxFuture<'a, Result<Connected>> {
         async move { Ok(self.open(target, origin, ANSWER_LIMIT).await?.into()) }.boxed()
     }
+
+    /// Other servers know no UDP, and might look the reserved name up.
+    fn check(&self, target: &Target) -> Result<()> {
+        match target {
+            Target::Udp(_) if !self.core.peer_is_alknet() => {
+                Err(no_udp(&format!("target {target}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The refusal of UDP for a server that knows none.
+pub(super) fn no_udp(what: &str) -> Error {
+    let message = format!("{what}: the server is no alknet, and only these forward UDP");
+    Error::new(Code::ChannelRejected, message).at(Phase::Channel).refused(Refusal::UnknownType)
 }
 
 impl From<Stream> for Connected {

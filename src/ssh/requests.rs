@@ -79,7 +79,9 @@ impl Handler {
 
     pub(super) async fn listen(&mut self, wanted: Wanted<'_>, back: server::Handle) -> Option<u16> {
         let allowed = match wanted {
-            Wanted::Tcp(address, port) => self.rules.may_listen(address, port),
+            Wanted::Tcp(address, port) | Wanted::Udp(address, port) => {
+                self.rules.may_listen(address, port)
+            }
             Wanted::Unix(path) => self.rules.may_listen(path, 0),
         };
         if !allowed {

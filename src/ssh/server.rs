@@ -227,7 +227,7 @@ impl server::Handler for Handler {
     ) -> Result<bool, russh::Error> {
         self.requests.take().await;
         let Ok(number) = u16::try_from(*port) else { return Ok(false) };
-        let bound = self.listen(Wanted::Tcp(address, number), session.handle()).await;
+        let bound = self.listen(Wanted::port(address, number), session.handle()).await;
         *port = bound.map_or(0, u32::from);
         Ok(bound.is_some())
     }
@@ -240,7 +240,7 @@ impl server::Handler for Handler {
     ) -> Result<bool, russh::Error> {
         self.requests.take().await;
         let Ok(port) = u16::try_from(port) else { return Ok(false) };
-        Ok(self.forwards.cancel(Wanted::Tcp(address, port)))
+        Ok(self.forwards.cancel(Wanted::port(address, port)))
     }
 
     async fn streamlocal_forward(

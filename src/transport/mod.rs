@@ -1,22 +1,28 @@
 //! Transports: each turns an address into a stream, and a port into arrivals. TCP legs come from a [`Dialer`], so that every
 //! transport goes through proxies too.
 
+mod ports;
 pub(crate) mod tcp;
+pub(crate) mod udp;
 #[cfg(unix)]
 pub(crate) mod unix;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::config::{Bind, Place, Transport};
 use crate::dial::Dialer;
-use crate::error::{Phase, Result};
+use crate::error::{Error, Phase, Result};
 use crate::io::Connected;
 use crate::listen::Listener;
-use crate::target::HostPort;
+
+/// Silence after which a flow of datagrams is over, unless asked otherwise (reference table: UDP idle).
+pub(crate) const UDP_IDLE: Duration = Duration::from_secs(60);
 
 /// A way to a server. Every dial is a new stream.
 pub(crate) trait Way: Send + Sync + 'static {
@@ -66,14 +72,29 @@ pub(crate) async fn bind(listen: &Bind, replace: bool) -> Result<Bound> {
         Bind::Port { host, port } => (host.as_deref(), *port),
         Bind::Unix(path) => return bind_unix(path, replace),
     };
-    let sockets = match host {
-        None => tcp::Tcp::bind_loopback(port)?,
-        Some(host) if host.eq_ignore_ascii_case("localhost") => tcp::Tcp::bind_loopback(port)?,
-        Some("" | "*") => tcp::Tcp::bind_all(port)?,
-        Some(host) => tcp::Tcp::bind_every(&HostPort { host: host.to_owned(), port }).await?,
-    };
+    let sockets = ports::open_at(host, port, tcp::Tcp::open).await?;
     let addresses = sockets.iter().map(|(_, address)| *address).collect();
     let boxed = |(socket, _)| -> Box<dyn Listener> { Box::new(socket) };
+    Ok(Bound { listeners: sockets.into_iter().map(boxed).collect(), addresses })
+}
+
+/// The same for UDP: each flow is an arrival, ended when it was silent for `idle`. Datagrams that are lost here are counted.
+///
+/// # Errors
+/// Those of [`bind`]; `ERR_ALKNET_CONFIG` for a path.
+pub(crate) async fn bind_udp(
+    listen: &Bind,
+    idle: Duration,
+    dropped: &Arc<AtomicU64>,
+) -> Result<Bound> {
+    let Bind::Port { host, port } = listen else {
+        return Err(Error::config("a UDP forward listens on a port, not on a socket path"));
+    };
+    let sockets = ports::open_at(host.as_deref(), *port, udp::open).await?;
+    let addresses = sockets.iter().map(|(_, address)| *address).collect();
+    let boxed = |(socket, _)| -> Box<dyn Listener> {
+        Box::new(udp::Udp::new(socket, idle, Arc::clone(dropped)))
+    };
     Ok(Bound { listeners: sockets.into_iter().map(boxed).collect(), addresses })
 }
 
@@ -85,5 +106,5 @@ fn bind_unix(path: &str, replace: bool) -> Result<Bound> {
 
 #[cfg(not(unix))]
 fn bind_unix(path: &str, _replace: bool) -> Result<Bound> {
-    Err(crate::error::Error::config(format!("listen {path:?}: this system has no Unix sockets")))
+    Err(Error::config(format!("listen {path:?}: this system has no Unix sockets")))
 }

@@ -1,28 +1,26 @@
 //! Plain TCP.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::Way;
+use super::ports::look_up;
 use crate::config::Transport;
 use crate::dial::{Dialer, prepare};
-use crate::error::{Code, Error, Phase, Result};
+use crate::error::{Error, Phase, Result};
 use crate::io::{Connected, Ends};
 use crate::listen::{Incoming, Listener};
 use crate::target::{HostPort, Target};
 
 /// Connections that wait to be accepted; the system cuts this to its own limit.
 const BACKLOG: u32 = 1024;
-
-/// Free ports tried until one is free in both address families.
-const TRIES: usize = 16;
 
 /// Arrivals closed in one go when there is no descriptor left for them: about a listen backlog.
 const MOST_SHED: usize = 128;
@@ -67,88 +65,12 @@ impl Tcp {
         Ok((Self { listener, spare: spare() }, address))
     }
 
-    /// Binds every address of `at`, all on one port.
-    ///
-    /// # Errors
-    /// Those of [`Tcp::bind`], for the first address that fails.
-    pub(crate) async fn bind_every(at: &HostPort) -> Result<Vec<(Self, SocketAddr)>> {
-        let ips: Vec<_> = look_up(at).await?.iter().map(SocketAddr::ip).collect();
-        bind_together(&ips, at.port, &[])
+    /// Binds `at`, and says which port that became.
+    pub(super) fn open(at: SocketAddr) -> io::Result<(Self, SocketAddr)> {
+        let listener = open(at)?;
+        let address = listener.local_addr()?;
+        Ok((Self { listener, spare: spare() }, address))
     }
-
-    /// Binds the loopback addresses on one port; that of IPv6 only where there is one.
-    ///
-    /// # Errors
-    /// Those of [`Tcp::bind`].
-    pub(crate) fn bind_loopback(port: u16) -> Result<Vec<(Self, SocketAddr)>> {
-        bind_together(&[Ipv4Addr::LOCALHOST.into()], port, &[Ipv6Addr::LOCALHOST.into()])
-    }
-
-    /// Binds every address of this machine on one port; those of IPv6 only where there are any.
-    ///
-    /// # Errors
-    /// Those of [`Tcp::bind`].
-    pub(crate) fn bind_all(port: u16) -> Result<Vec<(Self, SocketAddr)>> {
-        bind_together(&[Ipv4Addr::UNSPECIFIED.into()], port, &[Ipv6Addr::UNSPECIFIED.into()])
-    }
-}
-
-async fn look_up(at: &HostPort) -> Result<Vec<SocketAddr>> {
-    match lookup_host((at.host.as_str(), at.port)).await {
-        Ok(found) => Ok(found.collect()),
-        Err(e) => {
-            let message = format!("getaddrinfo ENOTFOUND {} ({e})", at.host);
-            let error = Error::new(Code::System("ENOTFOUND"), message);
-            Err(error.at(Phase::Listen).by("getaddrinfo"))
-        }
-    }
-}
-
-/// Binds all of `needed`, and those of `wanted` whose address this machine has, on one port.
-fn bind_together(
-    needed: &[IpAddr],
-    port: u16,
-    wanted: &[IpAddr],
-) -> Result<Vec<(Tcp, SocketAddr)>> {
-    let mut tries = if port == 0 { TRIES } else { 1 };
-    loop {
-        tries -= 1;
-        match bind_at(needed, port, wanted) {
-            // The port that was free for the first address is taken for another.
-            Err(e) if tries > 0 && e.code() == Code::System("EADDRINUSE") => {}
-            done => return done,
-        }
-    }
-}
-
-fn bind_at(needed: &[IpAddr], mut port: u16, wanted: &[IpAddr]) -> Result<Vec<(Tcp, SocketAddr)>> {
-    let mut bound = Vec::new();
-    let ips = needed.iter().map(|ip| (ip, true)).chain(wanted.iter().map(|ip| (ip, false)));
-    for (ip, needed) in ips {
-        let at = SocketAddr::new(*ip, port);
-        let opened = open(at).and_then(|listener| {
-            let address = listener.local_addr()?;
-            Ok((Tcp { listener, spare: spare() }, address))
-        });
-        match opened {
-            Ok((listener, address)) => {
-                port = address.port();
-                bound.push((listener, address));
-            }
-            Err(e) if !needed && is_absent(&e) => tracing::debug!("no such address family here"),
-            Err(e) => {
-                let failed = Error::system("listen", &at.to_string(), e).at(Phase::Listen);
-                return Err(failed.address(ip.to_string(), port));
-            }
-        }
-    }
-    Ok(bound)
-}
-
-/// The machine has no such address: `EADDRNOTAVAIL`, or `EAFNOSUPPORT`, which std names `Uncategorized` (97 on Linux, 47 on BSD, 10047).
-fn is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable
-        || matches!(error.raw_os_error(), Some(97 | 47 | 10_047))
 }
 
 /// One family alone, so that `0.0.0.0` and `::` can be had together.
