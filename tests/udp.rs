@@ -224,9 +224,7 @@ async fn what_the_policy_forbids_of_udp_is_refused() {
             near.send(b"x").await.expect("a send");
             until(|| forwarder.metrics().refused == 1).await;
             if may_listen {
-                let attempt =
-                    RemoteForwarder::start(&spec(at), &session, Route::direct(), &options);
-                attempt.await.expect_err("refused");
+                remote(&spec(at), &session).await.expect_err("refused");
             }
         }
         let (_target, at) = socket().await;
@@ -235,7 +233,8 @@ async fn what_the_policy_forbids_of_udp_is_refused() {
         let host =
             Host::with_rules(&rules, ServeOptions { forwarding, ..ServeOptions::default() }).await;
         let target: Target = format!("udp:{at}").parse().unwrap();
-        let refused = session(&host).await.open(&target, Duration::from_secs(60)).await;
+        let session = session(&host).await;
+        let refused = session.open(&target, Duration::from_secs(60)).await;
         assert_eq!(refused.expect_err("refused").refusal(), Some(Refusal::Prohibited));
     })
     .await;
