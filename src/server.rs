@@ -116,6 +116,11 @@ impl Default for ServeOptions {
 /// A listening server. Dropping it ends it and every session at once.
 pub struct Server {
     scope: Scope,
+    /// Of the accept loops alone.
+    accepting: Scope,
+    /// A permit for each stream that there may be, of all sessions.
+    channels: Arc<Semaphore>,
+    most_channels: u32,
     listening: Vec<(Transport, SocketAddr)>,
     addresses: Vec<SocketAddr>,
     host_key: String,
@@ -151,6 +156,9 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let bus = Bus::start(options.bus.as_ref(), &backlog, &scope)?;
+    let most_channels = u32::try_from(limits.max_channels.min(Semaphore::MAX_PERMITS));
+    let most_channels = most_channels.unwrap_or(u32::MAX);
+    let channels = Arc::new(Semaphore::new(most_channels as usize));
     let policy = Arc::new(Policy {
         configs: ServerConfigs::new(
             &key.private,
@@ -162,7 +170,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         host_key_fingerprint: key.fingerprint.clone(),
         window: options.window,
         limits: limits.clone(),
-        channels: Arc::new(Semaphore::new(limits.max_channels.min(Semaphore::MAX_PERMITS))),
+        channels: Arc::clone(&channels),
         backlog: Arc::clone(&backlog),
         control: options.control || bus.is_some(),
         forwarding,
@@ -171,14 +179,18 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
     let gate = Gate::new(limits)?;
     let metrics = metrics::answer(options.metrics.as_deref(), bus.as_ref(), &scope).await?;
+    let accepting = Scope::new();
     for listener in listeners {
         let (gate, policy, sessions) = (Arc::clone(&gate), Arc::clone(&policy), scope.clone());
-        scope.spawn(accept_loop(listener, scope.clone(), move |incoming| {
+        accepting.spawn(accept_loop(listener, scope.clone(), move |incoming| {
             admit(incoming, Arc::clone(&gate), Arc::clone(&policy), sessions.clone())
         }));
     }
     Ok(Server {
         scope,
+        accepting,
+        channels,
+        most_channels,
         listening,
         addresses,
         host_key: key.public,
@@ -335,9 +347,20 @@ impl Server {
         format!("alknet://{at}?host-key={key}{transport}")
     }
 
+    /// Stops listening and opening streams, waits until there are none, `limit` at most, and closes.
+    pub async fn drain(&self, limit: Duration) {
+        self.accepting.cancel();
+        // To have all permits is to know that no stream is open, and to keep others from being opened.
+        let idle = self.channels.acquire_many(self.most_channels);
+        let _idle = tokio::time::timeout(limit, idle).await;
+        self.close().await;
+    }
+
     /// Stops listening, ends every session and waits until they are gone, 3 s at most. Idempotent.
     pub async fn close(&self) {
+        self.accepting.cancel();
         self.scope.cancel();
+        self.accepting.join(CLOSE_LIMIT).await;
         self.scope.join(CLOSE_LIMIT).await;
         self.backlog.clear();
     }
@@ -351,6 +374,7 @@ impl std::fmt::Debug for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.accepting.cancel();
         self.scope.cancel();
     }
 }

@@ -47,6 +47,9 @@ impl Default for ForwardOptions {
 pub struct LocalForwarder {
     spec: PortForwardSpec,
     forward: Arc<Forward>,
+    /// Of the listeners alone.
+    listening: Scope,
+    /// Of the connections.
     scope: Scope,
     addresses: Vec<SocketAddr>,
 }
@@ -69,12 +72,12 @@ impl LocalForwarder {
             Target::Udp(_) => bind_udp(spec.listen(), options.udp_idle, forward.dropped()).await?,
             _ => bind(spec.listen(), options.replace_stale_socket).await?,
         };
-        let scope = Scope::new();
+        let (listening, scope) = (Scope::new(), Scope::new());
         for inner in bound.listeners {
             let fixed = Fixed { inner, target: spec.target().clone() };
-            scope.spawn(Arc::clone(&forward).run(Box::new(fixed), scope.clone()));
+            listening.spawn(Arc::clone(&forward).run(Box::new(fixed), scope.clone()));
         }
-        Ok(Self { spec: spec.clone(), forward, scope, addresses: bound.addresses })
+        Ok(Self { spec: spec.clone(), forward, listening, scope, addresses: bound.addresses })
     }
 
     /// What was asked for.
@@ -92,9 +95,22 @@ impl LocalForwarder {
         self.forward.metrics()
     }
 
+    /// Stops listening, and lets the connections go on.
+    pub async fn stop_listening(&self) {
+        self.listening.cancel();
+        self.listening.join(CLOSE_LIMIT).await;
+    }
+
+    /// Waits until there is no connection, `limit` at most. For after [`Self::stop_listening`].
+    pub async fn drain(&self, limit: Duration) {
+        self.scope.join(limit).await;
+    }
+
     /// Stops listening, resets the connections and waits until they are gone, 3 s at most. Idempotent.
     pub async fn close(&self) {
+        self.listening.cancel();
         self.scope.cancel();
+        self.listening.join(CLOSE_LIMIT).await;
         self.scope.join(CLOSE_LIMIT).await;
     }
 }
@@ -114,6 +130,7 @@ impl std::fmt::Debug for LocalForwarder {
 
 impl Drop for LocalForwarder {
     fn drop(&mut self) {
+        self.listening.cancel();
         self.scope.cancel();
     }
 }

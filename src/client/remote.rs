@@ -28,6 +28,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct RemoteForwarder {
     spec: PortForwardSpec,
     forward: Arc<Forward>,
+    /// Of the listener alone.
+    listening: Scope,
+    /// Of the connections.
     scope: Scope,
     port: watch::Receiver<Option<u16>>,
 }
@@ -48,7 +51,7 @@ impl RemoteForwarder {
         publish.send_replace(Some(remote.port()));
         let serving = serve(Arc::clone(&this.forward), remote, this.scope.clone());
         let session = session.opener();
-        this.scope.spawn(async move {
+        this.listening.spawn(async move {
             tokio::select! {
                 () = serving => {}
                 () = session.ended() => {}
@@ -82,7 +85,7 @@ impl RemoteForwarder {
             target: spec.target().clone(),
             publish,
         };
-        this.scope.spawn(keeper.run(session, remote));
+        this.listening.spawn(keeper.run(session, remote));
         Ok(this)
     }
 
@@ -93,7 +96,8 @@ impl RemoteForwarder {
     ) -> (Self, watch::Sender<Option<u16>>) {
         let forward = Forward::new(to.dialer(), options.dial_timeout, options.max_connections);
         let (publish, port) = watch::channel(None);
-        (Self { spec: spec.clone(), forward, scope: Scope::new(), port }, publish)
+        let (listening, scope) = (Scope::new(), Scope::new());
+        (Self { spec: spec.clone(), forward, listening, scope, port }, publish)
     }
 
     /// What was asked for.
@@ -111,9 +115,22 @@ impl RemoteForwarder {
         self.forward.metrics()
     }
 
+    /// Tells the server to stop listening, and lets the connections go on.
+    pub async fn stop_listening(&self) {
+        self.listening.cancel();
+        self.listening.join(CLOSE_LIMIT).await;
+    }
+
+    /// Waits until there is no connection, `limit` at most. For after [`Self::stop_listening`].
+    pub async fn drain(&self, limit: Duration) {
+        self.scope.join(limit).await;
+    }
+
     /// Tells the server to stop listening, resets the connections and waits until they are gone, 3 s at most. Idempotent.
     pub async fn close(&self) {
+        self.listening.cancel();
         self.scope.cancel();
+        self.listening.join(CLOSE_LIMIT).await;
         self.scope.join(CLOSE_LIMIT).await;
     }
 }
@@ -133,6 +150,7 @@ impl std::fmt::Debug for RemoteForwarder {
 
 impl Drop for RemoteForwarder {
     fn drop(&mut self) {
+        self.listening.cancel();
         self.scope.cancel();
     }
 }

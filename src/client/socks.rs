@@ -36,6 +36,9 @@ impl std::fmt::Debug for SocksLogin {
 /// SOCKS5 nor HTTP is closed without an answer.
 pub struct SocksForwarder {
     forward: Arc<Forward>,
+    /// Of the listeners alone.
+    listening: Scope,
+    /// Of the connections.
     scope: Scope,
     addresses: Vec<SocketAddr>,
 }
@@ -55,12 +58,12 @@ impl SocksForwarder {
         let dialer = route.into().dialer();
         let bound = bind(listen, options.replace_stale_socket).await?;
         let forward = Forward::new(dialer, options.dial_timeout, options.max_connections);
-        let scope = Scope::new();
+        let (listening, scope) = (Scope::new(), Scope::new());
         for inner in bound.listeners {
             let socks = Socks { inner, login: login.clone() };
-            scope.spawn(Arc::clone(&forward).run(Box::new(socks), scope.clone()));
+            listening.spawn(Arc::clone(&forward).run(Box::new(socks), scope.clone()));
         }
-        Ok(Self { forward, scope, addresses: bound.addresses })
+        Ok(Self { forward, listening, scope, addresses: bound.addresses })
     }
 
     /// The addresses listened on, with real ports; none for a Unix socket.
@@ -73,9 +76,22 @@ impl SocksForwarder {
         self.forward.metrics()
     }
 
+    /// Stops listening, and lets the connections go on.
+    pub async fn stop_listening(&self) {
+        self.listening.cancel();
+        self.listening.join(CLOSE_LIMIT).await;
+    }
+
+    /// Waits until there is no connection, `limit` at most. For after [`Self::stop_listening`].
+    pub async fn drain(&self, limit: Duration) {
+        self.scope.join(limit).await;
+    }
+
     /// Stops listening, resets the connections and waits until they are gone, 3 s at most. Idempotent.
     pub async fn close(&self) {
+        self.listening.cancel();
         self.scope.cancel();
+        self.listening.join(CLOSE_LIMIT).await;
         self.scope.join(CLOSE_LIMIT).await;
     }
 }
@@ -99,6 +115,7 @@ impl std::fmt::Debug for SocksForwarder {
 
 impl Drop for SocksForwarder {
     fn drop(&mut self) {
+        self.listening.cancel();
         self.scope.cancel();
     }
 }

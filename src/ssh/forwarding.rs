@@ -140,7 +140,8 @@ impl Forwards {
             return None;
         }
         let (core, handle) = (Arc::clone(core), handle);
-        let back = Arc::new(Back { core, handle, info: who.clone() });
+        let channels = Arc::clone(&self.channels);
+        let back = Arc::new(Back { core, handle, info: who.clone(), channels });
         match offered.listen(wanted, back, who).await {
             Ok(listening) => {
                 let port = listening.port;
@@ -177,6 +178,8 @@ struct Back {
     core: Arc<Core>,
     handle: server::Handle,
     info: Info,
+    /// Places for open streams, of all sessions.
+    channels: Arc<Semaphore>,
 }
 
 impl Dialer for Back {
@@ -186,6 +189,10 @@ impl Dialer for Back {
         origin: Option<SocketAddr>,
     ) -> BoxFuture<'a, Result<Connected>> {
         async move {
+            let Ok(room) = Arc::clone(&self.channels).try_acquire_owned() else {
+                let why = "too many open channels on this server";
+                return Err(Error::new(Code::ChannelRejected, why).at(Phase::Channel));
+            };
             let opened = match target.to_open() {
                 Some((host, port)) => {
                     let from = origin.map_or_else(|| "127.0.0.1".into(), |at| at.ip().to_string());
@@ -199,6 +206,7 @@ impl Dialer for Back {
                     .at(Phase::Channel)
             })?;
             let id = channel.id();
+            self.core.keep(id, room);
             let (incoming, writer) = channel.split();
             let channel = Channel::open(&self.core, id, incoming, Writer::Server(writer));
             let info = Info { target: target.to_string(), ..self.info.clone() };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::peer::{connect_options, exits_on_forward_failure};
@@ -21,9 +22,6 @@ use crate::target::Target;
 
 /// How long a drain waits for connections to end by themselves.
 const DRAIN: Duration = Duration::from_secs(2);
-
-/// How often a drain looks whether they have.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 pub(in crate::cli) async fn connect(
     options: &Connect,
@@ -169,22 +167,23 @@ fn told(why: Option<&Error>) -> (Value, String) {
     }
 }
 
-/// Lets connections end by themselves for a while, then ends them; at once when there are none.
+/// Stops listening, lets connections end by themselves for a while, then ends them; at once when there are none.
 async fn drain(manager: &ChannelManager, forwards: &Forwards) {
-    let idle = async {
-        while manager.metrics().open_streams > 0 {
-            tokio::time::sleep(DRAIN_LOOK).await;
-        }
-    };
-    let _ = tokio::time::timeout(DRAIN, idle).await;
-    for forward in &forwards.remote {
-        forward.close().await;
-    }
-    for forward in &forwards.local {
-        forward.close().await;
-    }
-    if let Some(socks) = &forwards.socks {
-        socks.close().await;
-    }
+    let Forwards { socks, local, remote } = forwards;
+    tokio::join!(
+        join_all(socks.iter().map(SocksForwarder::stop_listening)),
+        join_all(local.iter().map(LocalForwarder::stop_listening)),
+        join_all(remote.iter().map(RemoteForwarder::stop_listening)),
+    );
+    tokio::join!(
+        join_all(socks.iter().map(|forward| forward.drain(DRAIN))),
+        join_all(local.iter().map(|forward| forward.drain(DRAIN))),
+        join_all(remote.iter().map(|forward| forward.drain(DRAIN))),
+    );
+    tokio::join!(
+        join_all(socks.iter().map(SocksForwarder::close)),
+        join_all(local.iter().map(LocalForwarder::close)),
+        join_all(remote.iter().map(RemoteForwarder::close)),
+    );
     manager.close().await;
 }

@@ -1,5 +1,7 @@
 //! `alknet serve`.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::passphrase::passphrase;
@@ -12,6 +14,9 @@ use crate::cli::exit::Exit;
 use crate::cli::report::Report;
 use crate::error::Result;
 use crate::server::{BusOptions, ForwardPolicy, ServeOptions, Server, serve as start};
+
+/// How long a drain waits for streams to end by themselves.
+const DRAIN: Duration = Duration::from_secs(2);
 
 pub(in crate::cli) async fn serve(
     options: &Serve,
@@ -70,7 +75,7 @@ pub(in crate::cli) async fn serve(
             () = control.reloaded() => reload(&server, report).await,
         }
     }
-    server.close().await;
+    server.drain(DRAIN).await;
     report.event("closed", json!({}), "closed");
     Ok(Exit::OK)
 }
