@@ -628,6 +628,8 @@ export interface AlknetLimits {
   maxUnauthenticatedPerSource?: number
   /** Connections that one source may begin in a second; those that log in do not count. Default 20. */
   maxHandshakesPerSource?: number
+  /** Connections of one source, logged in or not. Default 4 096, as many as there are sessions. */
+  maxConnectionsPerSource?: number
   /** Sessions that have logged in. Default 4 096. */
   maxSessions?: number
   /** Sessions that have logged in with one key. Default 64. */

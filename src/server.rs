@@ -8,7 +8,7 @@ mod tunnel;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -20,6 +20,7 @@ use crate::config::{Place, Transport};
 use crate::dial::Proxy;
 use crate::error::{Error, Result};
 use crate::event::BusMetrics;
+use crate::io::Ends;
 use crate::listen::{Incoming, Listener, serve as accept_loop};
 use crate::scope::Scope;
 use crate::ssh::{
@@ -379,12 +380,45 @@ impl Drop for Server {
     }
 }
 
+/// What the log has of a connection: its coming and its going. The gate bounds how many there are in a second.
+struct Visit {
+    source: String,
+    port: u16,
+    transport: &'static str,
+    begun: Instant,
+}
+
+impl Visit {
+    fn begin(ends: &Ends) -> Self {
+        let source = match (ends.remote, &ends.endpoint) {
+            (Some(remote), _) => remote.ip().to_canonical().to_string(),
+            (None, Some(endpoint)) => endpoint.to_string(),
+            (None, None) => String::new(),
+        };
+        let (port, transport) = (ends.remote.map_or(0, |remote| remote.port()), ends.transport);
+        tracing::info!(remote_addr = %source, remote_port = port, %transport, "connection opened");
+        Self { source, port, transport, begun: Instant::now() }
+    }
+
+    fn end(self) {
+        let Self { source, port, transport, begun } = self;
+        let duration = begun.elapsed().as_millis() as f64 / 1000.0;
+        tracing::info!(
+            remote_addr = %source, remote_port = port, %transport, duration, "connection closed"
+        );
+    }
+}
+
 async fn admit(incoming: Incoming, gate: Arc<Gate>, policy: Arc<Policy>, scope: Scope) {
     let Some(mut place) = gate.enter(&incoming.ends) else { return };
     let handshake = tokio::time::timeout(policy.limits.login_timeout, incoming.handshake);
     let Some(transport) = scope.until_cancelled(handshake).await else { return };
     match transport {
-        Ok(Ok(link)) => ssh::accept(link, policy, place, scope).await,
+        Ok(Ok(link)) => {
+            let visit = Visit::begin(&link.ends);
+            ssh::accept(link, policy, place, scope).await;
+            visit.end();
+        }
         Ok(Err(e)) => tracing::debug!(error = %e, "transport handshake failed"),
         Err(_) => {
             place.blame(Offence::TimedOut);

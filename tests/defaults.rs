@@ -112,7 +112,7 @@ fn what_a_server_forwards_is_what_the_types_and_the_page_say() {
     assert!(ServeOptions::default().forwarding.is_none());
     assert_eq!(declared("AlknetServeOptions")["forwarding"], "false");
     let policy = fields(&format!("{:#?}", ForwardPolicy::default()));
-    assert_eq!(policy.len(), 6);
+    assert_eq!(policy.len(), 7);
     assert_eq!(declared("AlknetForwardPolicy"), policy, "index.d.ts and src/server/forward.rs");
     let mut said = page();
     assert_eq!(said.remove("forwarding").as_deref(), Some("false"));
@@ -129,6 +129,7 @@ fn the_other_defaults_are_those_of_the_types_and_of_the_page() {
     let connect = ConnectOptions::default();
     let keepalive = Keepalive::default();
     let connections = ForwardOptions::default().max_connections.to_string();
+    let udp_idle = milliseconds(ForwardOptions::default().udp_idle);
     assert_eq!(connect.window, ServeOptions::default().window);
     let page = page();
     for (option, interface, code) in [
@@ -139,6 +140,7 @@ fn the_other_defaults_are_those_of_the_types_and_of_the_page() {
         ("keepalive.count", Some("AlknetKeepalive"), keepalive.count.to_string()),
         ("maxConnections", Some("AlknetForwardOptions"), connections.clone()),
         ("maxConnections", Some("AlknetSocksOptions"), connections),
+        ("udpIdleTimeout", Some("AlknetForwardOptions"), udp_idle),
         ("maxFrame", Some("AlknetEventTargetOptions"), DEFAULT_MAX_FRAME.to_string()),
         ("maxFrame", Some("FrameStreamOptions"), DEFAULT_MAX_FRAME.to_string()),
     ] {

@@ -14,6 +14,7 @@ const counts = [
   'earlyDrop',
   'maxUnauthenticatedPerSource',
   'maxHandshakesPerSource',
+  'maxConnectionsPerSource',
   'maxSessions',
   'maxSessionsPerKey',
   'maxChannels',

@@ -16,6 +16,7 @@ pub struct NativeLimits {
     pub early_drop: Option<u32>,
     pub max_unauthenticated_per_source: Option<u32>,
     pub max_handshakes_per_source: Option<u32>,
+    pub max_connections_per_source: Option<u32>,
     pub max_sessions: Option<u32>,
     pub max_sessions_per_key: Option<u32>,
     pub max_channels: Option<u32>,
@@ -58,6 +59,10 @@ impl From<NativeLimits> for Limits {
             max_handshakes_per_source: given
                 .max_handshakes_per_source
                 .unwrap_or(default.max_handshakes_per_source),
+            max_connections_per_source: count(
+                given.max_connections_per_source,
+                default.max_connections_per_source,
+            ),
             max_sessions: count(given.max_sessions, default.max_sessions),
             max_sessions_per_key: count(given.max_sessions_per_key, default.max_sessions_per_key),
             max_channels: count(given.max_channels, default.max_channels),

@@ -53,6 +53,8 @@ pub(super) struct State {
 pub(super) struct Visits {
     /// Not logged in.
     waiting: usize,
+    /// Logged in.
+    pub(super) members: usize,
     /// When the second began that the next three are about.
     pub(super) since: Instant,
     pub(super) begun: u32,
@@ -124,6 +126,9 @@ impl Gate {
             if is_out {
                 return Err("penalty for what this source did before");
             }
+            if visits.waiting + visits.members >= limits.max_connections_per_source {
+                return Err("too many connections of this source");
+            }
             if visits.waiting >= limits.max_unauthenticated_per_source {
                 return Err("too many connections of this source that have not logged in");
             }
@@ -152,7 +157,8 @@ impl State {
         if now.saturating_duration_since(self.swept) >= SECOND {
             self.swept = now;
             let is_of_use = |visits: &Visits| {
-                visits.waiting > 0 || now.saturating_duration_since(visits.since) < SECOND
+                visits.waiting + visits.members > 0
+                    || now.saturating_duration_since(visits.since) < SECOND
             };
             self.sources.retain(|_, visits| is_of_use(visits));
         }
@@ -170,12 +176,12 @@ impl State {
 
 impl Visits {
     fn new(now: Instant) -> Self {
-        Self { waiting: 0, since: now, begun: 0, lines: 0, refusal_told: false }
+        Self { waiting: 0, members: 0, since: now, begun: 0, lines: 0, refusal_told: false }
     }
 
     pub(super) fn turn(&mut self, now: Instant) {
         if now.saturating_duration_since(self.since) >= SECOND {
-            *self = Self { waiting: self.waiting, ..Self::new(now) };
+            *self = Self { waiting: self.waiting, members: self.members, ..Self::new(now) };
         }
     }
 }
@@ -238,6 +244,18 @@ mod tests {
         assert!(gate.enter(&at(1)).is_none());
         assert!(gate.enter(&at(2)).is_some());
         drop(first);
+        assert!(gate.enter(&at(1)).is_some());
+    }
+
+    #[test]
+    fn connections_of_one_source_are_counted_logged_in_or_not() {
+        let gate = gate(&Limits { max_connections_per_source: 2, ..Limits::default() });
+        let one = gate.enter(&at(1)).unwrap().log_in("a").unwrap();
+        let _two = gate.enter(&at(1)).unwrap();
+        gate.state.lock().sweep(Instant::now() + SECOND * 2);
+        assert!(gate.enter(&at(1)).is_none());
+        assert!(gate.enter(&at(2)).is_some());
+        drop(one);
         assert!(gate.enter(&at(1)).is_some());
     }
 

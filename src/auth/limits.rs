@@ -24,6 +24,8 @@ pub struct Limits {
     pub max_unauthenticated_per_source: usize,
     /// Connections that one source may begin in a second, not counting those that log in. Default 20.
     pub max_handshakes_per_source: u32,
+    /// Connections of one source, logged in or not. Default 4 096, as many as there are sessions.
+    pub max_connections_per_source: usize,
     /// Sessions logged in. Default 4 096.
     pub max_sessions: usize,
     /// Sessions logged in with one key. Default 64.
@@ -74,6 +76,7 @@ impl Default for Limits {
             early_drop: 64,
             max_unauthenticated_per_source: 10,
             max_handshakes_per_source: 20,
+            max_connections_per_source: 4096,
             max_sessions: 4096,
             max_sessions_per_key: 64,
             max_channels: 16_384,
@@ -115,6 +118,7 @@ impl Limits {
             ("early_drop", self.early_drop == 0),
             ("max_unauthenticated_per_source", self.max_unauthenticated_per_source == 0),
             ("max_handshakes_per_source", self.max_handshakes_per_source == 0),
+            ("max_connections_per_source", self.max_connections_per_source == 0),
             ("max_sessions", self.max_sessions == 0),
             ("max_sessions_per_key", self.max_sessions_per_key == 0),
             ("max_channels", self.max_channels == 0),

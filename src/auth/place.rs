@@ -65,8 +65,11 @@ impl Place {
         self.left = true;
         state.sessions += 1;
         state.keys.insert(key.to_owned(), of_key + 1);
+        if let Some(visits) = self.source.and_then(|source| state.sources.get_mut(&source)) {
+            visits.members += 1;
+        }
         drop(state);
-        Ok(Member { gate, key: key.to_owned() })
+        Ok(Member { gate, source: self.source, key: key.to_owned() })
     }
 }
 
@@ -94,6 +97,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(crate) struct Member {
     gate: Arc<Gate>,
+    source: Option<Source>,
     key: String,
 }
 
@@ -101,6 +105,9 @@ impl Drop for Member {
     fn drop(&mut self) {
         let mut state = self.gate.state.lock();
         state.sessions -= 1;
+        if let Some(visits) = self.source.and_then(|source| state.sources.get_mut(&source)) {
+            visits.members -= 1;
+        }
         if let Some(count) = state.keys.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {

@@ -30,7 +30,7 @@ pub(super) async fn connect(at: &HostPort, addresses: &[SocketAddr]) -> Result<C
             Ok(socket) => {
                 let (remote, local) = (Some(*address), socket.local_addr().ok());
                 let flow = Flow { socket, lingering: None };
-                let ends = Ends { remote, local, transport: "udp" };
+                let ends = Ends { remote, local, endpoint: None, transport: "udp" };
                 return Ok(Connected { io: Box::new(DatagramStream::new(flow)), ends });
             }
             Err(e) => failure = e,

@@ -206,11 +206,11 @@ impl Attempts {
         let (user, key_fingerprint) = (printable(user), proof.fingerprint());
         match proof.certificate() {
             None => {
-                tracing::info!(%remote_addr, %user, %key_fingerprint, result, reason, "auth attempt");
+                tracing::info!(%remote_addr, %user, %key_fingerprint, %result, reason, "auth attempt");
             }
             Some(CertificateInfo { id, serial, ca_fingerprint, .. }) => {
                 let certificate = printable(&id);
-                tracing::info!(%remote_addr, %user, %key_fingerprint, %certificate, serial, %ca_fingerprint, result, reason, "auth attempt");
+                tracing::info!(%remote_addr, %user, %key_fingerprint, %certificate, serial, %ca_fingerprint, %result, reason, "auth attempt");
             }
         }
     }

@@ -114,7 +114,12 @@ impl Listener for Udp {
                     finished: false,
                     failed: false,
                 };
-                let ends = Ends { remote: Some(from), local: self.local, transport: "udp" };
+                let ends = Ends {
+                    remote: Some(from),
+                    local: self.local,
+                    endpoint: None,
+                    transport: "udp",
+                };
                 let io = Box::new(DatagramStream::new(flow));
                 let link = Connected { io, ends: ends.clone() };
                 return Ok(Incoming { ends, handshake: std::future::ready(Ok(link)).boxed() });

@@ -107,6 +107,9 @@ pub(in crate::cli) struct Serve {
     /// Log-in attempts per connection
     #[arg(long, value_name = "N", default_value_t = 6, env = "ALKNET_MAX_AUTH_ATTEMPTS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) max_auth_attempts: u32,
+    /// Connections of one address (IPv6: of a /64) at once, logged in or not; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 0, env = "ALKNET_MAX_CONNECTIONS_PER_IP")]
+    pub(in crate::cli) max_connections_per_ip: usize,
     /// Write a line to this open file descriptor when it listens
     #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
     pub(in crate::cli) ready_fd: Option<i32>,

@@ -26,7 +26,14 @@ pub(in crate::cli) async fn serve(
     let key = KeySource::Path(options.key.clone());
     let passphrase =
         passphrase(&key, options.passphrase_file.as_deref(), options.insecure_permissions).await?;
-    let limits = Limits { max_auth_attempts: options.max_auth_attempts, ..Limits::default() };
+    let limits = Limits {
+        max_auth_attempts: options.max_auth_attempts,
+        max_connections_per_source: match options.max_connections_per_ip {
+            0 => usize::MAX,
+            limit => limit,
+        },
+        ..Limits::default()
+    };
     let server = start(&ServeOptions {
         listen: options.listen.clone(),
         transport: options.transport.clone(),
