@@ -1,5 +1,6 @@
 //! Composition, server side: options → listener, sessions, accepted streams.
 
+mod admit;
 mod bus;
 mod forward;
 mod metrics;
@@ -8,27 +9,26 @@ mod tunnel;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::auth::{
-    Gate, HostKey, KeyLists, KeyRing, KeySource, Limits, Locked, Offence, Papers, Passphrase,
-    wipe_stack,
+    Gate, HostKey, KeyLists, KeyRing, KeySource, Limits, Locked, Papers, Passphrase, wipe_stack,
 };
 use crate::config::{Place, Transport};
 use crate::dial::Proxy;
 use crate::error::{Error, Result};
 use crate::event::BusMetrics;
-use crate::io::Ends;
-use crate::listen::{Incoming, Listener, serve as accept_loop};
+use crate::listen::Listener;
 use crate::scope::Scope;
 use crate::ssh::{
-    self, Backlog, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Observer, Policy, ServerConfigs,
+    Backlog, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Observer, Policy, ServerConfigs,
     SessionSettings, Stream,
 };
 use crate::transport::listen;
 
+use admit::accept_all;
 use bus::Bus;
 pub use bus::{Authorize, BusOptions};
 pub use forward::ForwardPolicy;
@@ -121,7 +121,7 @@ pub struct Server {
     accepting: Scope,
     /// A permit for each stream that there may be, of all sessions.
     channels: Arc<Semaphore>,
-    most_channels: u32,
+    most_channels: usize,
     listening: Vec<(Transport, SocketAddr)>,
     addresses: Vec<SocketAddr>,
     host_key: String,
@@ -157,9 +157,8 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
     let bus = Bus::start(options.bus.as_ref(), &backlog, &scope)?;
-    let most_channels = u32::try_from(limits.max_channels.min(Semaphore::MAX_PERMITS));
-    let most_channels = most_channels.unwrap_or(u32::MAX);
-    let channels = Arc::new(Semaphore::new(most_channels as usize));
+    let most_channels = limits.max_channels.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+    let channels = Arc::new(Semaphore::new(most_channels));
     let policy = Arc::new(Policy {
         configs: ServerConfigs::new(
             &key.private,
@@ -180,13 +179,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     scope.spawn(watch_keys(Arc::clone(&keys), scope.clone()));
     let gate = Gate::new(limits)?;
     let metrics = metrics::answer(options.metrics.as_deref(), bus.as_ref(), &scope).await?;
-    let accepting = Scope::new();
-    for listener in listeners {
-        let (gate, policy, sessions) = (Arc::clone(&gate), Arc::clone(&policy), scope.clone());
-        accepting.spawn(accept_loop(listener, scope.clone(), move |incoming| {
-            admit(incoming, Arc::clone(&gate), Arc::clone(&policy), sessions.clone())
-        }));
-    }
+    let accepting = accept_all(listeners, &gate, &policy, &scope);
     Ok(Server {
         scope,
         accepting,
@@ -352,7 +345,8 @@ impl Server {
     pub async fn drain(&self, limit: Duration) {
         self.accepting.cancel();
         // To have all permits is to know that no stream is open, and to keep others from being opened.
-        let idle = self.channels.acquire_many(self.most_channels);
+        let idle =
+            self.channels.acquire_many(u32::try_from(self.most_channels).unwrap_or(u32::MAX));
         let _idle = tokio::time::timeout(limit, idle).await;
         self.close().await;
     }
@@ -377,52 +371,5 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.cancel();
         self.scope.cancel();
-    }
-}
-
-/// What the log has of a connection: its coming and its going. The gate bounds how many there are in a second.
-struct Visit {
-    source: String,
-    port: u16,
-    transport: &'static str,
-    begun: Instant,
-}
-
-impl Visit {
-    fn begin(ends: &Ends) -> Self {
-        let source = match (ends.remote, &ends.endpoint) {
-            (Some(remote), _) => remote.ip().to_canonical().to_string(),
-            (None, Some(endpoint)) => endpoint.to_string(),
-            (None, None) => String::new(),
-        };
-        let (port, transport) = (ends.remote.map_or(0, |remote| remote.port()), ends.transport);
-        tracing::info!(remote_addr = %source, remote_port = port, %transport, "connection opened");
-        Self { source, port, transport, begun: Instant::now() }
-    }
-
-    fn end(self) {
-        let Self { source, port, transport, begun } = self;
-        let duration = begun.elapsed().as_millis() as f64 / 1000.0;
-        tracing::info!(
-            remote_addr = %source, remote_port = port, %transport, duration, "connection closed"
-        );
-    }
-}
-
-async fn admit(incoming: Incoming, gate: Arc<Gate>, policy: Arc<Policy>, scope: Scope) {
-    let Some(mut place) = gate.enter(&incoming.ends) else { return };
-    let handshake = tokio::time::timeout(policy.limits.login_timeout, incoming.handshake);
-    let Some(transport) = scope.until_cancelled(handshake).await else { return };
-    match transport {
-        Ok(Ok(link)) => {
-            let visit = Visit::begin(&link.ends);
-            ssh::accept(link, policy, place, scope).await;
-            visit.end();
-        }
-        Ok(Err(e)) => tracing::debug!(error = %e, "transport handshake failed"),
-        Err(_) => {
-            place.blame(Offence::TimedOut);
-            tracing::info!("transport handshake took too long");
-        }
     }
 }
