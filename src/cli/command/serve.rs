@@ -26,14 +26,6 @@ pub(in crate::cli) async fn serve(
     let key = KeySource::Path(options.key.clone());
     let passphrase =
         passphrase(&key, options.passphrase_file.as_deref(), options.insecure_permissions).await?;
-    let limits = Limits {
-        max_auth_attempts: options.max_auth_attempts,
-        max_connections_per_source: match options.max_connections_per_ip {
-            0 => usize::MAX,
-            limit => limit,
-        },
-        ..Limits::default()
-    };
     let server = start(&ServeOptions {
         listen: options.listen.clone(),
         transport: options.transport.clone(),
@@ -44,7 +36,7 @@ pub(in crate::cli) async fn serve(
         cert_authority: options.cert_authority.clone().map(KeySource::Path),
         revoked_keys: options.revoked_keys.clone().map(KeySource::Path),
         host_certificate: options.host_certificate.clone().map(KeySource::Path),
-        limits,
+        limits: limits(options),
         forwarding: policy(options),
         proxy: proxy(options.proxy.as_deref())?,
         // Nobody here would take them.
@@ -85,6 +77,17 @@ pub(in crate::cli) async fn serve(
     server.drain(DRAIN).await;
     report.event("closed", json!({}), "closed");
     Ok(Exit::OK)
+}
+
+fn limits(options: &Serve) -> Limits {
+    Limits {
+        max_auth_attempts: options.max_auth_attempts,
+        max_connections_per_source: match options.max_connections_per_ip {
+            0 => usize::MAX,
+            limit => limit,
+        },
+        ..Limits::default()
+    }
 }
 
 fn policy(options: &Serve) -> Option<ForwardPolicy> {
