@@ -1,14 +1,15 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect as tcp } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { text } from './support/bytes.js'
-import { scratch } from './support/keys.js'
+import { clientKey, scratch } from './support/keys.js'
 import { freePort, startEcho, startTcp } from './support/net.js'
 import { type Program, start } from './support/program.js'
+import { startSshd } from './support/sshd.js'
 import { dialHost, startOriginalAgent, startOriginalRunner, type, user } from './support/tunnel.js'
 
 const program = fileURLToPath(new URL('../native/alknet', import.meta.url))
@@ -46,7 +47,17 @@ const task = (more = {}) => ({ type: 'command', status: 'running', node: 'n1', .
 
 async function startHost(registry: unknown, ...args: string[]) {
   const known = ['--registry', file(registry)]
-  const server = run('tunnel', 'host', '--listen', '127.0.0.1:0', '--json', ...known, ...args)
+  const server = run(
+    'tunnel',
+    'host',
+    '--listen',
+    '127.0.0.1:0',
+    '--ssh-listen',
+    'none',
+    '--json',
+    ...known,
+    ...args,
+  )
   return { program: server, at: await listening(server) }
 }
 
@@ -316,13 +327,13 @@ describe('alknet tunnel', () => {
     expect(spawnSync(program, [...args, ...secret('ann-0123456789abcd')], { env }).status).toBe(4)
     const open = spawnSync(program, ['tunnel', 'runner', '--listen', '*:0'], { env })
     expect(open.status).toBe(8)
-    expect(`${open.stderr}`).toContain('--token-file')
+    expect(`${open.stderr}`).toContain('--tokens')
   })
 
   it("is the original's agent when it is called by that name", async () => {
     const echo = await startEcho()
     const client = path.join(scratch(), 'tunnel-client')
-    symlinkSync(program, client)
+    if (!existsSync(client)) symlinkSync(program, client)
     const missing = spawnSync(client, ['-c', 'x'], { env, encoding: 'utf8' })
     expect(missing.status).toBe(2)
     const nobody = ['-r', `ws://127.0.0.1:${await freePort()}//`, '-c', 'x', '--max-reconnect', '1']
@@ -372,5 +383,116 @@ describe('alknet tunnel', () => {
     expect(`${(await peer.message((m) => m.id === 2 && m.type === type.data)).payload}`).toBe(
       'moves',
     )
+  })
+})
+
+describe('alknet tunnel host, its SSH proxy', () => {
+  const proxied = async (tasks: Record<string, unknown>, nodes: Record<string, unknown>) => {
+    const known = ['--registry', file({ nodes, tasks }), '--ssh-listen', '127.0.0.1:0']
+    const host = run('tunnel', 'host', '--listen', '127.0.0.1:0', '--json', ...known)
+    await host.json()
+    const proxy = await listening(host)
+    return Number(proxy.split(':').pop())
+  }
+
+  it('answers in the words of the original', async () => {
+    const service = await startTcp((socket) => {
+      socket.write('banner\r\n')
+      socket.pipe(socket)
+    })
+    const port = await proxied(
+      {
+        1: task(),
+        2: task({ type: 'vps', status: 'stopped' }),
+        3: task({ type: 'vps', node: undefined }),
+        4: task({ type: 'vps' }),
+        5: task({ type: 'vps', ssh_port: service.port, status: 'paused' }),
+        6: task({ type: 'vps', ssh_port: await freePort() }),
+        7: task({ type: 'vps', ssh_port: 1, node: 'off' }),
+      },
+      { ...node('127.0.0.1:1'), off: { url: 'ws://127.0.0.1:1', status: 'offline' } },
+    )
+    for (const [line, answer] of [
+      ['HELLO 5', 'ERROR Invalid request format.\n'],
+      ['REQUEST_TUNNEL five', 'ERROR Invalid task ID format.\n'],
+      ['REQUEST_TUNNEL 99', 'ERROR Task 99 not found.\n'],
+      ['REQUEST_TUNNEL 1', 'ERROR Task 1 is not a VPS task.\n'],
+      ['REQUEST_TUNNEL 2', 'ERROR VPS task 2 is not active (status: stopped).\n'],
+      ['REQUEST_TUNNEL 3', 'ERROR VPS task 3 has no assigned node.\n'],
+      ['REQUEST_TUNNEL 4', 'ERROR VPS task 4 has no SSH port assigned.\n'],
+      ['REQUEST_TUNNEL 6', 'ERROR Connection refused by VPS task 6 on node n1.\n'],
+      ['REQUEST_TUNNEL 7', 'ERROR Assigned node for VPS task 7 is not online.\n'],
+      // What follows the line in one piece belongs to the server.
+      ['REQUEST_TUNNEL   5 \r\nearly', 'SUCCESS\nbanner\r\nearly\n'],
+    ] as const) {
+      expect(await roundTrip(port, `${line}\n`)).toBe(answer)
+    }
+  })
+
+  it('leads the system’s ssh to a task, with its exit code', async () => {
+    const sshd = await startSshd()
+    const port = await proxied(
+      { 5: task({ type: 'vps', ssh_port: sshd.port }) },
+      node('127.0.0.1:1'),
+    )
+    const key = ['-i', (await clientKey()).path]
+    const unknown = ['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null']
+    const words = ['5', '--proxy-port', `${port}`, '-u', sshd.user, ...key, '--', ...unknown]
+    for (const command of [['ssh'], ['vps', 'connect']]) {
+      const ssh = run('tunnel', ...command, ...words, 'echo from the task; exit 7')
+      expect(await ssh.line()).toBe('from the task')
+      expect(await ssh.exit).toMatchObject({ code: 7 })
+    }
+    const none = run('tunnel', 'ssh', '6', '--proxy-port', `${port}`)
+    const { code, stderr } = await none.exit
+    expect([code, stderr]).toEqual([6, 'error: Task 6 not found.\n'])
+    const config = spawnSync(program, ['tunnel', 'ssh-config', '5', '--proxy-port', `${port}`], {
+      env,
+    })
+    const name = path.join(scratch(), 'ssh_config')
+    writeFileSync(
+      name,
+      `${config.stdout}`.replace('ProxyCommand alknet', `ProxyCommand ${program}`),
+    )
+    const through = ['-F', name, ...key, ...unknown, '-l', sshd.user, 'kohakuriver-vps-5']
+    const plain = start('ssh', [...through, 'echo by name'], { env })
+    expect(await plain.line()).toBe('by name')
+  })
+})
+
+describe('alknet tunnel inject', () => {
+  it('prints a command that runs what it should, agent and all', async () => {
+    const runner = await startRunner()
+    const args = [
+      'inject',
+      '5',
+      '-r',
+      url(runner.at),
+      '--json',
+      '--',
+      'image',
+      'echo',
+      "it's",
+      'run',
+    ]
+    const made = spawnSync(program, ['tunnel', ...args], { env, encoding: 'utf8' })
+    const { container, mounts, environment, command, docker } = JSON.parse(made.stdout)
+    expect(container).toBe('kohakuriver-task-5')
+    expect(mounts).toEqual([`${program}:/usr/local/bin/tunnel-client:ro`])
+    expect(docker).toContain(`docker run -v ${mounts[0]} -e RUNNER_URL=${url(runner.at)}`)
+    expect(docker).toMatch(/ image \/bin\/sh -c '.*' sh echo 'it'\\''s' run$/)
+    const [shell, ...rest] = command.map((word: string) =>
+      word.replaceAll('/usr/local/bin/tunnel-client', path.join(scratch(), 'tunnel-client')),
+    )
+    const client = path.join(scratch(), 'tunnel-client')
+    if (!existsSync(client)) symlinkSync(program, client)
+    const given = Object.fromEntries(environment.map((pair: string) => pair.split('=')))
+    const inside = start(shell, [...rest, 'sh', '-c', 'echo ran; read end'], {
+      // The agent outlives its container's shell here, and ends with the runner.
+      env: { ...env, ...given, MAX_RECONNECT: '1', RECONNECT_DELAY: '0' },
+    })
+    expect(await inside.line()).toBe('ran')
+    await runner.program.complains(/an agent has come/)
+    inside.stdin.end()
   })
 })

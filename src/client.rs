@@ -37,7 +37,7 @@ pub use route::Route;
 pub use socks::{SocksForwarder, SocksLogin};
 pub use standing::{Metrics, Reconnect, Standing};
 #[cfg(all(feature = "cli", feature = "ws"))]
-pub(crate) use tunnel::{Standing as TunnelStanding, Tunnel, TunnelPlace};
+pub(crate) use tunnel::{SshProxy, Standing as TunnelStanding, Tunnel, TunnelPlace};
 
 /// How to reach a server and who logs in.
 #[derive(Clone, Debug)]

@@ -28,6 +28,12 @@ impl Exit {
     /// Interrupted a second time before it had drained, as shells say it of SIGINT.
     pub const INTERRUPTED: Self = Self(130);
 
+    /// That of another program.
+    #[cfg(feature = "ws")]
+    pub(super) const fn of_program(code: u8) -> Self {
+        Self(code)
+    }
+
     /// The number.
     pub const fn code(self) -> u8 {
         self.0

@@ -1,5 +1,7 @@
 //! A session with a container, supervised: it comes back by itself, and forwards go through it as through any other.
 
+mod ssh;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+
+pub(crate) use ssh::SshProxy;
 
 use super::Route;
 use crate::backoff::Backoff;

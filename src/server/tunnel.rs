@@ -3,7 +3,9 @@
 mod agent;
 mod host;
 mod runner;
+mod ssh;
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +26,7 @@ pub(crate) use agent::{AgentEvent, AgentOptions, run_agent};
 pub(crate) use host::HostOptions;
 use host::{HostDesk, HostState};
 use runner::RunnerDesk;
+use ssh::serve_ssh;
 
 /// Sockets at once; more are not answered (reference table: authenticated connections).
 const MAX_SOCKETS: usize = 4096;
@@ -44,6 +47,7 @@ pub(crate) struct TunnelOptions {
 pub(crate) struct TunnelServer {
     scope: Scope,
     addresses: Vec<SocketAddr>,
+    ssh: Vec<SocketAddr>,
     desk: Arc<dyn Desk>,
 }
 
@@ -51,56 +55,45 @@ impl TunnelServer {
     /// # Errors
     /// Those of binding, of the token file, and `ERR_ALKNET_CONFIG` for what would be open to a network.
     pub(crate) async fn runner(options: &TunnelOptions) -> Result<Self> {
-        let tokens = tokens(options.token_file.as_deref())?;
-        Self::start(
-            options,
-            Arc::new(RunnerDesk {
-                runner: Runner::default(),
-                tokens: Mutex::new(tokens),
-                file: options.token_file.clone(),
-            }),
-        )
-        .await
+        let desk = RunnerDesk {
+            runner: Runner::default(),
+            tokens: Mutex::new(tokens(options.token_file.as_deref())?),
+            file: options.token_file.clone(),
+        };
+        let desk: Arc<dyn Desk> = Arc::new(desk);
+        let scope = Scope::new();
+        let addresses = open_desk(options, &desk, &scope).await?;
+        Ok(Self { scope, addresses, ssh: Vec::new(), desk })
     }
 
     /// # Errors
     /// Those of a runner, and of the registry.
     pub(crate) async fn host(options: &TunnelOptions, host: HostOptions) -> Result<Self> {
         let state = HostState::read(&host, options.token_file.as_deref())?;
-        let desk = HostDesk {
+        let proxy = host.ssh_listen.clone();
+        let desk = Arc::new(HostDesk {
             state: Mutex::new(Arc::new(state)),
             options: host,
             file: options.token_file.clone(),
+        });
+        let scope = Scope::new();
+        let erased: Arc<dyn Desk> = Arc::clone(&desk) as _;
+        let addresses = open_desk(options, &erased, &scope).await?;
+        let ssh = match proxy {
+            None => Vec::new(),
+            Some(listen) => {
+                open(&listen, options, &*erased, &scope, move |incoming| {
+                    serve_ssh(incoming, Arc::clone(&desk))
+                })
+                .await?
+            }
         };
-        Self::start(options, Arc::new(desk)).await
+        Ok(Self { scope, addresses, ssh, desk: erased })
     }
 
-    async fn start(options: &TunnelOptions, desk: Arc<dyn Desk>) -> Result<Self> {
-        let bound = bind(&options.listen, false).await?;
-        if bound.addresses.iter().any(|at| !at.ip().is_loopback()) {
-            if !desk.needs_tokens() {
-                let why = "without a token file whoever reaches this port reaches the containers";
-                return Err(Error::config(why).hint("give --token-file, or listen on 127.0.0.1"));
-            }
-            if !options.insecure {
-                let why = "tokens must not go over a network in the clear";
-                return Err(Error::config(why)
-                    .hint("listen on 127.0.0.1 behind a server with TLS, or say --insecure"));
-            }
-        }
-        let scope = Scope::new();
-        let places = Arc::new(Semaphore::new(MAX_SOCKETS));
-        for listener in bound.listeners {
-            let (tasks, desk, places) = (scope.clone(), Arc::clone(&desk), Arc::clone(&places));
-            scope.spawn(serve(listener, scope.clone(), move |incoming| {
-                let (tasks, desk, places) = (tasks.clone(), Arc::clone(&desk), Arc::clone(&places));
-                async move {
-                    let Ok(_place) = places.try_acquire() else { return };
-                    tasks.until_cancelled(take(incoming, &*desk)).await;
-                }
-            }));
-        }
-        Ok(Self { scope, addresses: bound.addresses, desk })
+    /// The addresses of the SSH proxy.
+    pub(crate) fn ssh_addresses(&self) -> &[SocketAddr] {
+        &self.ssh
     }
 
     /// The addresses listened on, with real ports.
@@ -127,6 +120,57 @@ impl Drop for TunnelServer {
     fn drop(&mut self) {
         self.scope.cancel();
     }
+}
+
+async fn open_desk(
+    options: &TunnelOptions,
+    desk: &Arc<dyn Desk>,
+    scope: &Scope,
+) -> Result<Vec<SocketAddr>> {
+    let answering = Arc::clone(desk);
+    open(&options.listen, options, &**desk, scope, move |incoming| {
+        let desk = Arc::clone(&answering);
+        async move { take(incoming, &*desk).await }
+    })
+    .await
+}
+
+/// Listens, unless that would be open to a network, and handles each arrival until the scope ends.
+async fn open<F>(
+    listen: &Bind,
+    options: &TunnelOptions,
+    desk: &dyn Desk,
+    scope: &Scope,
+    handle: impl Fn(Incoming) -> F + Clone + Send + Sync + 'static,
+) -> Result<Vec<SocketAddr>>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let bound = bind(listen, false).await?;
+    if bound.addresses.iter().any(|at| !at.ip().is_loopback()) {
+        if !desk.needs_tokens() {
+            let why = "without a token file whoever reaches this port reaches the containers";
+            return Err(Error::config(why).hint("give --tokens, or listen on 127.0.0.1"));
+        }
+        if !options.insecure {
+            let why = "tokens must not go over a network in the clear";
+            return Err(Error::config(why)
+                .hint("listen on 127.0.0.1 behind a server with TLS, or say --insecure"));
+        }
+    }
+    let places = Arc::new(Semaphore::new(MAX_SOCKETS));
+    for listener in bound.listeners {
+        let (tasks, places, handle) = (scope.clone(), Arc::clone(&places), handle.clone());
+        scope.spawn(serve(listener, scope.clone(), move |incoming| {
+            let (tasks, places) = (tasks.clone(), Arc::clone(&places));
+            let handled = handle(incoming);
+            async move {
+                let Ok(_place) = places.try_acquire() else { return };
+                tasks.until_cancelled(handled).await;
+            }
+        }));
+    }
+    Ok(bound.addresses)
 }
 
 fn tokens(file: Option<&Path>) -> Result<Tokens> {

@@ -89,6 +89,13 @@ pub(crate) enum Place {
     Direct(HostPort),
 }
 
+/// An SSH server, and the node that it is on.
+#[derive(Debug)]
+pub(crate) struct SshPlace {
+    pub(crate) at: HostPort,
+    pub(crate) node: String,
+}
+
 impl Registry {
     /// Reads a registry file.
     ///
@@ -144,6 +151,33 @@ impl Registry {
             Kind::Vm => format!("vm-{id}"),
         });
         Ok(Place::Runner { url, container, token: node.token.clone() })
+    }
+
+    /// Where the SSH server of a task is.
+    ///
+    /// # Errors
+    /// What the client is told, word for word.
+    pub(crate) fn ssh(&self, id: i64) -> std::result::Result<SshPlace, String> {
+        let task = self.task(id).ok_or_else(|| format!("Task {id} not found."))?;
+        if task.kind == Kind::Command {
+            return Err(format!("Task {id} is not a VPS task."));
+        }
+        if !matches!(task.status.as_str(), "running" | "paused") {
+            return Err(format!("VPS task {id} is not active (status: {}).", task.status));
+        }
+        if let (Kind::Vm, Some(address)) = (task.kind, &task.address) {
+            let at = HostPort::parse(address, Some(22)).map_err(|e| e.to_string())?;
+            return Ok(SshPlace { at, node: address.clone() });
+        }
+        let name =
+            task.node.clone().ok_or_else(|| format!("VPS task {id} has no assigned node."))?;
+        let port =
+            task.ssh_port.ok_or_else(|| format!("VPS task {id} has no SSH port assigned."))?;
+        let node = self.nodes.get(&name).filter(|node| node.status == "online");
+        let node = node.ok_or_else(|| format!("Assigned node for VPS task {id} is not online."))?;
+        let url: Url =
+            node.url.parse().map_err(|_| format!("Error parsing runner URL for node {name}."))?;
+        Ok(SshPlace { at: HostPort { host: url.at.host, port }, node: name })
     }
 
     /// What `/api/status/ID` answers.

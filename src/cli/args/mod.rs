@@ -19,8 +19,8 @@ pub(super) use peer::Peer;
 pub(super) use serve::Serve;
 #[cfg(feature = "ws")]
 pub(super) use tunnel::{
-    Tunnel, TunnelAgent, TunnelCommand, TunnelForward, TunnelHost, TunnelHostPlace, TunnelListen,
-    TunnelProto, TunnelRunner,
+    Tunnel, TunnelAgent, TunnelCommand, TunnelForward, TunnelHost, TunnelHostPlace, TunnelInject,
+    TunnelListen, TunnelProto, TunnelRunner, TunnelSsh, TunnelSshConfig, TunnelVps, VpsCommand,
 };
 
 /// Programs and people, an authenticated byte stream to anywhere they may go.

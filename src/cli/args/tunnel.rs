@@ -35,6 +35,15 @@ pub(in crate::cli) enum TunnelCommand {
     Host(TunnelHost),
     /// A port here that leads to a port of a container
     Forward(TunnelForward),
+    /// Log in to a task's SSH server with the system's ssh, through the host
+    Ssh(TunnelSsh),
+    /// Virtual private servers
+    #[command(hide = true)]
+    Vps(TunnelVps),
+    /// Print a part of ssh_config(5) by which ssh itself reaches tasks
+    SshConfig(TunnelSshConfig),
+    /// Print what puts the agent into a container
+    Inject(TunnelInject),
 }
 
 /// What is shown to the other end.
@@ -115,6 +124,14 @@ pub(in crate::cli) struct TunnelHost {
         env = "ALKNET_TUNNEL_LISTEN"
     )]
     pub(in crate::cli) listen: Bind,
+    /// Where the SSH proxy listens; `none` for nowhere
+    #[arg(
+        long,
+        value_name = "[BIND:]PORT",
+        default_value = "127.0.0.1:8002",
+        env = "ALKNET_TUNNEL_SSH_LISTEN"
+    )]
+    pub(in crate::cli) ssh_listen: String,
     /// Nodes and tasks, as JSON
     #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_REGISTRY")]
     pub(in crate::cli) registry: Option<PathBuf>,
@@ -161,4 +178,86 @@ pub(in crate::cli) struct TunnelForward {
     /// Write a line to this open file descriptor when it listens
     #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
     pub(in crate::cli) ready_fd: Option<i32>,
+}
+
+/// The SSH proxy, for users.
+#[derive(Args)]
+pub(in crate::cli) struct TunnelSsh {
+    /// The task
+    #[arg(value_name = "ID")]
+    pub(in crate::cli) task: String,
+    /// The private key [default: ~/.ssh/id-kohakuriver-ID, if it is there]
+    #[arg(short = 'i', long, value_name = "PATH")]
+    pub(in crate::cli) key: Option<PathBuf>,
+    /// The host's port for SSH
+    #[arg(long, value_name = "PORT", default_value_t = 8002, env = "KOHAKURIVER_SSH_PROXY_PORT")]
+    pub(in crate::cli) proxy_port: u16,
+    /// The port here that ssh connects to; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(in crate::cli) local_port: u16,
+    /// Who logs in
+    #[arg(short, long, default_value = "root")]
+    pub(in crate::cli) user: String,
+    /// A file with the token to show [default: $ALKNET_TUNNEL_TOKEN]
+    #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_TOKEN_FILE")]
+    pub(in crate::cli) token_file: Option<PathBuf>,
+    /// Be a ProxyCommand: standard input and output are the connection
+    #[arg(long)]
+    pub(in crate::cli) stdio: bool,
+    /// Go over a network without TLS: SSH itself is encrypted, a token is not
+    #[arg(long, env = "ALKNET_TUNNEL_INSECURE")]
+    pub(in crate::cli) insecure: bool,
+    /// More words for ssh, after --
+    #[arg(last = true, value_name = "SSH-WORDS")]
+    pub(in crate::cli) words: Vec<std::ffi::OsString>,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct TunnelSshConfig {
+    /// The tasks
+    #[arg(value_name = "ID", required = true)]
+    pub(in crate::cli) tasks: Vec<String>,
+    /// The host's port for SSH
+    #[arg(long, value_name = "PORT", default_value_t = 8002, env = "KOHAKURIVER_SSH_PROXY_PORT")]
+    pub(in crate::cli) proxy_port: u16,
+    /// Who logs in
+    #[arg(short, long, default_value = "root")]
+    pub(in crate::cli) user: String,
+    /// Write there instead
+    #[arg(short, long, value_name = "PATH")]
+    pub(in crate::cli) output: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct TunnelVps {
+    #[command(subcommand)]
+    pub(in crate::cli) command: VpsCommand,
+}
+
+#[derive(Subcommand)]
+pub(in crate::cli) enum VpsCommand {
+    /// The same as `tunnel ssh`
+    Connect(TunnelSsh),
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct TunnelInject {
+    /// The task
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64))]
+    pub(in crate::cli) task: u64,
+    /// The runner, as the container reaches it
+    #[arg(short, long, value_name = "URL", env = "RUNNER_URL")]
+    pub(in crate::cli) runner_url: String,
+    /// The task is a VPS
+    #[arg(long)]
+    pub(in crate::cli) vps: bool,
+    /// The agent's program on the node [default: this one]
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) binary: Option<PathBuf>,
+    /// A file on the node with the agent's token
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) token_file: Option<PathBuf>,
+    /// The image, and the command in it, after --
+    #[arg(last = true, value_name = "IMAGE COMMAND")]
+    pub(in crate::cli) words: Vec<String>,
 }

@@ -8,14 +8,18 @@ use parking_lot::Mutex;
 
 use super::agent::machine;
 use super::{Desk, deny, port, tokens};
+use crate::config::Bind;
 use crate::error::Result;
 use crate::tunnel::{
-    Asked, First, Place, Registry, Socket, Tokens, Url, first, pass, reach, refuse, segment,
+    Asked, First, Place, Registry, Socket, SshPlace, Tokens, Url, first, pass, reach, refuse,
+    segment,
 };
 
 /// What a host knows besides where it listens.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HostOptions {
+    /// Where the SSH proxy listens, if it does.
+    pub(crate) ssh_listen: Option<Bind>,
     pub(crate) registry: Option<PathBuf>,
     /// Runners that are asked for tasks which the registry does not have: a connected agent is its own proof.
     pub(crate) runners: Vec<Url>,
@@ -98,6 +102,20 @@ impl Desk for HostDesk {
 }
 
 impl HostDesk {
+    /// Where a task's SSH server is, for who may reach it.
+    pub(super) fn ssh(
+        &self,
+        id: i64,
+        token: Option<&str>,
+    ) -> std::result::Result<SshPlace, String> {
+        let state = Arc::clone(&self.state.lock());
+        // Whoever may not reach a task is not told whether there is one.
+        match state.tokens.admits_user(&id.to_string(), token) {
+            true => state.registry.ssh(id),
+            false => Err(format!("Task {id} not found.")),
+        }
+    }
+
     async fn session(&self, state: &HostState, user: Socket, id: i64, port: u16, udp: bool) {
         let path = |container: &str| {
             let proto = if udp { "udp" } else { "tcp" };

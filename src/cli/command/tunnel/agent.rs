@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::place::variable;
 use super::token;
 use crate::cli::Control;
 use crate::cli::args::TunnelAgent;
@@ -51,8 +52,4 @@ pub(super) async fn agent(
         }),
         () = control.draining() => Ok(Exit::OK),
     }
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::place::{task, url};
 use super::token;
 use crate::cli::Control;
 use crate::cli::args::{TunnelForward, TunnelHostPlace, TunnelProto};
@@ -10,11 +11,8 @@ use crate::cli::exit::Exit;
 use crate::cli::report::Report;
 use crate::client::{ForwardOptions, LocalForwarder, Tunnel, TunnelPlace, TunnelStanding};
 use crate::config::{Bind, PortForwardSpec};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::target::{HostPort, Target};
-
-/// Where the originals' host listens (seed systems: pieces and ports).
-const PORT: u16 = 8000;
 
 pub(super) async fn forward(
     host: &TunnelHostPlace,
@@ -23,7 +21,7 @@ pub(super) async fn forward(
     control: &Control,
 ) -> Result<Exit> {
     let place = TunnelPlace {
-        host: url(host)?.parse()?,
+        host: url(host)?,
         task: task(&options.task)?,
         port: options.port,
         udp: options.proto == TunnelProto::Udp,
@@ -49,25 +47,6 @@ pub(super) async fn forward(
     forward.close().await;
     tunnel.close().await;
     Ok(Exit::OK)
-}
-
-fn url(host: &TunnelHostPlace) -> Result<String> {
-    let named = host.host.clone().or_else(|| variable("KOHAKURIVER_HOST"));
-    let name = named.unwrap_or_else(|| "localhost".to_owned());
-    if name.contains("://") {
-        return Ok(name);
-    }
-    let given = || variable("KOHAKURIVER_PORT").and_then(|port| port.parse().ok());
-    let port = host.port.or_else(given).unwrap_or(PORT);
-    let at = HostPort::parse(&name, Some(port))?;
-    Ok(format!("ws://{at}"))
-}
-
-/// A task's number, as a host takes it.
-fn task(text: &str) -> Result<String> {
-    text.parse::<i64>()
-        .map(|id| id.to_string())
-        .map_err(|_| Error::config(format!("task {text:?}: a task's id is a number")))
 }
 
 fn spec(options: &TunnelForward) -> Result<PortForwardSpec> {
@@ -102,8 +81,4 @@ async fn follow(tunnel: &Tunnel, report: &Report) {
             TunnelStanding::Down(_) => {}
         }
     }
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -2,12 +2,15 @@
 
 mod agent;
 mod forward;
+mod inject;
+mod place;
 mod serve;
+mod ssh;
 
 use std::path::Path;
 
 use crate::cli::Control;
-use crate::cli::args::{Tunnel, TunnelCommand};
+use crate::cli::args::{Tunnel, TunnelCommand, TunnelVps, VpsCommand};
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
 use crate::error::{Error, Phase, Result};
@@ -27,6 +30,12 @@ pub(in crate::cli) async fn tunnel(
         TunnelCommand::Forward(forward) => {
             forward::forward(&options.host, forward, report, control).await
         }
+        TunnelCommand::Ssh(ssh)
+        | TunnelCommand::Vps(TunnelVps { command: VpsCommand::Connect(ssh) }) => {
+            ssh::ssh(&options.host, ssh, report, control).await
+        }
+        TunnelCommand::SshConfig(config) => ssh::ssh_config(&options.host, config, report),
+        TunnelCommand::Inject(inject) => inject::inject(inject, report),
     }
 }
 

@@ -24,6 +24,10 @@ pub(super) async fn runner(
 pub(super) async fn host(options: &TunnelHost, report: &Report, control: &Control) -> Result<Exit> {
     let runners = options.runners.iter().map(|url| url.parse()).collect::<Result<_>>()?;
     let host = HostOptions {
+        ssh_listen: match options.ssh_listen.as_str() {
+            "none" => None,
+            at => Some(at.parse()?),
+        },
         registry: options.registry.clone(),
         runners,
         runner_token: token(options.token_file.as_deref())?,
@@ -51,6 +55,11 @@ async fn run(
     let at: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
     let fields = json!({ "kind": kind, "addresses": at });
     report.event("listening", fields, &format!("{kind} listening on {}", at.join(" and ")));
+    if !server.ssh_addresses().is_empty() {
+        let at: Vec<String> = server.ssh_addresses().iter().map(ToString::to_string).collect();
+        let fields = json!({ "kind": "ssh-proxy", "addresses": at });
+        report.event("listening", fields, &format!("SSH proxy listening on {}", at.join(" and ")));
+    }
     ready(descriptor)?;
     loop {
         tokio::select! {
