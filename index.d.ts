@@ -737,6 +737,101 @@ export interface AlknetConnection {
 /** Starts a server. Rejects with `EADDRINUSE`, `EACCES`, `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`. */
 export function serve(options: AlknetServeOptions): Promise<AlknetServer>
 
+// ---------------------------------------------------------------------------------------------- forwarders
+
+/** What a forwarder in the background is for. */
+export interface AlknetForwarderOptions {
+  /** Default `'127.0.0.1'`. `'*'` is every address. */
+  listenHost?: string | undefined
+  /** Default 3845. 0 takes a free one: see `listenPort` of the result. */
+  listenPort?: number | undefined
+  /** Default `'127.0.0.1'`; with `server`, as that one sees it. */
+  targetHost?: string | undefined
+  /** Default 3456. */
+  targetPort?: number | undefined
+  /** What to call it besides its port: letters, digits, `-` and `_`, not a number. */
+  name?: string | undefined
+  /** End one of that port or name that does something else first. Default false: `ERR_ALKNET_FORWARDER_EXISTS`. */
+  replace?: boolean | undefined
+  /** Milliseconds, in whole seconds, that open connections have when it is stopped. Default 2 000. */
+  drainTimeout?: number | undefined
+  /** Connections at once; more are refused. Default 1 024. */
+  maxConnections?: number | undefined
+  /** Through this SSH server, `host[:port]` or `alknet://…`; without it straight from this machine. */
+  server?: string | undefined
+  /** Who logs in there. Default: the user of the system. */
+  user?: string | undefined
+  /** Path of the private key that logs in. */
+  identity?: string | undefined
+  /** Path of a file with its passphrase. */
+  passphraseFile?: string | undefined
+  /** Host keys to accept: `SHA256:…` or public keys. */
+  hostKeys?: string | string[] | undefined
+  /** Paths of known_hosts files. */
+  knownHosts?: string | string[] | undefined
+  /** Milliseconds, in whole seconds, to reach the server, and the target of each connection. Default 20 000. */
+  connectTimeout?: number | undefined
+  /** Gives the start up. */
+  signal?: AbortSignal | undefined
+}
+
+/** A forwarder in the background. */
+export interface AlknetForwarder {
+  /** Its name, else its port. */
+  id: string
+  /** `'running'`: its worker lives. `'dead'`: it was killed, crashed, or the machine was restarted. `'stopped'`: there is none. */
+  status: 'running' | 'dead' | 'stopped'
+  name: string | undefined
+  server: string | undefined
+  /** Its process, when it runs. */
+  pid: number | undefined
+  listenHost: string
+  /** The real port. */
+  listenPort: number | undefined
+  targetHost: string
+  targetPort: number
+  startedAt: Date | undefined
+  /** Milliseconds; the rest too is of one that runs. */
+  uptime: number | undefined
+  logFile: string
+  stateFile: string
+  connections: { active: number; accepted: number; refused: number } | undefined
+  /** Bytes to the target, and from it. */
+  bytes: { up: number; down: number } | undefined
+  /** The code of the last failure to reach the target. */
+  lastError: string | undefined
+  /** Whether the last attempt to reach the target succeeded, once there was one. */
+  targetReachable: boolean | undefined
+}
+
+/**
+ * Forwarders in the background: processes that outlive this one, the same that `alknet forward` starts and shows. A forwarder is
+ * named by its port or name. Unix only; elsewhere `ERR_ALKNET_CONFIG`.
+ */
+export interface AlknetForwarders {
+  /**
+   * Starts one, or finds it running already. Resolves when its port can be used; rejects with why it cannot: `EADDRINUSE`,
+   * `ERR_ALKNET_FORWARDER_EXISTS`, what {@link connect} rejects with, or what is wrong with its files (`ENOSPC`, `ERR_ALKNET_CONFIG`).
+   */
+  start(options?: AlknetForwarderOptions): Promise<AlknetForwarder>
+  /** All that run or died. `check` dials each target first. */
+  list(options?: { check?: boolean | undefined }): Promise<AlknetForwarder[]>
+  /** How one stands; of one that is not, `status` is `'stopped'`. */
+  status(
+    which: number | string,
+    options?: { check?: boolean | undefined },
+  ): Promise<AlknetForwarder>
+  /** Ends one when what is open has drained; with `force` it is killed after half a second. Of none there is nothing to end. */
+  stop(which: number | string, options?: { force?: boolean | undefined }): Promise<void>
+  /** Kills one. */
+  kill(which: number | string): Promise<void>
+  /** The last lines of its log; 100 by default. Rejects with `ERR_ALKNET_FORWARDER_NOT_FOUND`. */
+  logs(which: number | string, options?: { lines?: number | undefined }): Promise<string[]>
+}
+
+/** See {@link AlknetForwarders}. */
+export const forwarders: AlknetForwarders
+
 // ---------------------------------------------------------------------------------------------- errors
 
 /** Codes of alknet itself. Facts of the system keep Node's codes (`ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, …). */
@@ -756,6 +851,8 @@ export type AlknetErrorCode =
   | 'ERR_ALKNET_FRAME_TOO_LARGE'
   | 'ERR_ALKNET_FRAME_INVALID'
   | 'ERR_ALKNET_SLOW_CONSUMER'
+  | 'ERR_ALKNET_FORWARDER_EXISTS'
+  | 'ERR_ALKNET_FORWARDER_NOT_FOUND'
   | 'ERR_ALKNET_BINDING_NOT_FOUND'
 
 /** Where an attempt was when it failed. */

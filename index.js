@@ -3,6 +3,7 @@ export {
   AlknetError,
   connect,
   createAlknetEventTarget,
+  forwarders,
   frameStream,
   openSession,
   serve,

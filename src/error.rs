@@ -40,6 +40,10 @@ pub enum Code {
     FrameInvalid,
     /// The bus closed a stream because its events were not taken fast enough.
     SlowConsumer,
+    /// There is a managed forwarder of that port or name already, and it does something else.
+    ForwarderExists,
+    /// There is no managed forwarder of that port or name.
+    ForwarderNotFound,
     /// A fact of an operating system, here or at the far end of a channel, under its POSIX name.
     System(&'static str),
 }
@@ -63,6 +67,8 @@ impl Code {
             Self::FrameTooLarge => "ERR_ALKNET_FRAME_TOO_LARGE",
             Self::FrameInvalid => "ERR_ALKNET_FRAME_INVALID",
             Self::SlowConsumer => "ERR_ALKNET_SLOW_CONSUMER",
+            Self::ForwarderExists => "ERR_ALKNET_FORWARDER_EXISTS",
+            Self::ForwarderNotFound => "ERR_ALKNET_FORWARDER_NOT_FOUND",
             Self::System(name) => name,
         }
     }
@@ -200,6 +206,12 @@ impl Error {
     /// An option that cannot be used.
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(Code::Config, message).at(Phase::Config)
+    }
+
+    /// A mistake on the command line rather than in what it names.
+    #[cfg(all(unix, feature = "cli"))]
+    pub(crate) fn unphased(self) -> Self {
+        self.with(|inner| inner.phase = None)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {

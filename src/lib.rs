@@ -24,6 +24,8 @@ pub mod fuzz;
 mod http;
 mod io;
 mod listen;
+#[cfg(all(unix, feature = "cli"))]
+mod manage;
 mod scope;
 mod server;
 mod ssh;

@@ -15,7 +15,8 @@ fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(async {
-        let control = Control::default();
+        let program = std::env::current_exe().map(std::path::PathBuf::into_os_string);
+        let control = Control::of(program.ok());
         let running = run(std::env::args_os(), control.clone());
         tokio::select! {
             // First, so that a signal finds its handler before anything is said.

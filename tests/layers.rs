@@ -32,8 +32,8 @@ fn rooms() -> BTreeMap<&'static str, Vec<&'static str>> {
     add(&["tunnel"], &[GROUND, SEAM, &["http", "transport"]]);
     let composed = ["auth", "event", "forward", "http", "ssh", "transport", "tunnel"];
     add(&["client", "server"], &[GROUND, SEAM, &composed]);
-    add(&["manage"], &[GROUND, &["client", "server"]]);
     add(&["fuzz"], &[GROUND, &["auth", "client", "event", "ssh", "tunnel"]]);
+    add(&["manage"], &[GROUND, SEAM, &["client", "server", "transport"]]);
     add(
         &["cli", "main"],
         &[GROUND, &["auth", "client", "event", "manage", "server", "ssh", "tunnel"]],

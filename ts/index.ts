@@ -2,6 +2,7 @@
 export { connect } from './connect.js'
 export { AlknetError } from './errors.js'
 export { createAlknetEventTarget } from './event-target.js'
+export { forwarders } from './forwarders.js'
 export { frameStream } from './frame.js'
 export { serve } from './serve.js'
 export { openSession } from './session.js'

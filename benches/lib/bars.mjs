@@ -2,7 +2,7 @@
 import { median, medianRatio } from './stats.mjs'
 
 const [openssh, sameCipher] = [['forward-openssh'], ['forward-openssh-gcm']]
-const [bore, netPipe] = [['forward-bore'], ['forward-net']]
+const [bore, netPipe, socat] = [['forward-bore'], ['forward-net'], ['forward-socat']]
 
 // Forwards, against OpenSSH with the same cipher; bore encrypts nothing.
 const forwards = [
@@ -61,6 +61,33 @@ const forwards = [
   },
 ]
 
+// The plain forwarder, which encrypts nothing either.
+const plain = [
+  ...['down', 'up'].flatMap((way) =>
+    [1, 8].map((connections) => ({
+      title: `plain forward ${way}, ${connections === 1 ? 'one connection' : '8 connections'}`,
+      value: `forward_${way}${connections}_MBps`,
+      must: { least: 1, than: socat },
+      stretch: { least: 1.3, than: socat },
+    })),
+  ),
+  {
+    title: 'plain forward, new connections',
+    value: 'forward_conns1_per_s',
+    must: { least: 2, than: netPipe },
+  },
+  {
+    title: 'plain forward, round trip, p50',
+    value: 'forward_rtt64_p50_us',
+    must: { most: 1, than: socat },
+  },
+  {
+    title: 'plain forward, 1000 idle connections',
+    value: 'forward_idle1000_pss_MiB',
+    must: { most: 0.3, than: socat },
+  },
+].map((bar) => ({ ...bar, own: 'forward-alknet-plain' }))
+
 // `than`: the best of these peers; without it the limit is absolute. `most`: less is better.
 const bars = [
   throughput('down', 'down_MBps'),
@@ -104,6 +131,7 @@ const bars = [
   { title: 'events', value: 'msgs_per_s', must: { least: 2, than: ['yoga-redis'] } },
   { title: 'events, one way', value: 'oneway_p50_us', must: { most: 0.6, than: ['yoga-redis'] } },
   ...forwards,
+  ...plain,
   { title: 'descriptors after connect and close', value: 'cycles_fds_leaked', must: { most: 0 } },
   { title: 'memory after connect and close', value: 'cycles_rss_growth_MiB', must: { most: 8 } },
 ]
@@ -121,9 +149,11 @@ function throughput(way, value) {
 
 /** Every bar for which `figures[value][peer]`, one number per round, are there, judged. */
 export function judge(figures) {
-  return bars.flatMap(({ title, value, must, stretch }) => {
+  return bars.flatMap(({ title, value, must, stretch, own: named }) => {
     const all = figures[value] ?? {}
-    const own = ours.map((peer) => all[peer]).find((rounds) => rounds !== undefined)
+    const own = (named ? [named] : ours)
+      .map((peer) => all[peer])
+      .find((rounds) => rounds !== undefined)
     const first = own && compare(own, must, all)
     if (!first) return []
     const second = stretch && compare(own, stretch, all)

@@ -25,6 +25,12 @@ export const peers = {
   'yoga-alknet': { label: 'yoga over alknet', kinds: ['events'], needs: alknet },
   'forward-direct': { label: 'no forwarder', ...forwards, needs: ['load'] },
   'forward-net': { label: 'node:net pipe', ...forwards, needs: ['load'] },
+  'forward-socat': { label: 'socat -b 131072', ...forwards, needs: ['load', 'socat'] },
+  'forward-alknet-plain': {
+    label: 'alknet forward (plain)',
+    ...forwards,
+    needs: ['load', 'program'],
+  },
   'forward-bore': { label: 'bore', ...forwards, needs: ['load', 'bore'] },
   'forward-openssh': { label: 'OpenSSH (its default)', ...forwards, needs: openssh },
   'forward-openssh-gcm': { label: 'OpenSSH (aes128-gcm)', ...forwards, needs: openssh },

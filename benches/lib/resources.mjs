@@ -18,6 +18,7 @@ const makers = {
   program: checkProgram,
   load: async () => ({ load: await ensureLoad() }),
   bore: async () => ({ bore: await ensureBore() }),
+  socat: async () => ({ socat: await ensureProgram('socat') }),
   wrk: async () => ({ wrk: await ensureProgram('wrk') }),
   OpenSSH: async () => {
     for (const name of ['ssh', 'sshd']) await ensureProgram(name)

@@ -7,7 +7,7 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::bell::Doorbell;
-use crate::pending::{Pending, PendingExit};
+use crate::pending::{Pending, PendingExit, PendingText};
 
 /// One run of the command line.
 #[napi]
@@ -17,10 +17,25 @@ pub struct NativeCli {
 
 #[napi]
 impl NativeCli {
+    /// `program`: the words that run this command line in a process of its own.
     #[napi(constructor)]
-    #[allow(clippy::new_without_default, reason = "JavaScript calls it")]
-    pub fn new() -> Self {
-        Self { control: Control::default() }
+    pub fn new(program: Vec<String>) -> Self {
+        Self { control: Control::of(program.into_iter().map(OsString::from)) }
+    }
+
+    /// Runs the words of `alknet forward`, and gives its result as JSON.
+    #[napi]
+    pub fn forwarders(&self, bell: &Doorbell, words: Vec<String>) -> Result<PendingText> {
+        let control = self.control.clone();
+        #[cfg(unix)]
+        let running = alknet::cli::forwarders(words.into_iter().map(OsString::from), control);
+        #[cfg(not(unix))]
+        let running = async move {
+            drop((words, control));
+            let message = "forwarders in the background need a Unix system";
+            Err(alknet::Error::new(alknet::Code::Config, message))
+        };
+        Pending::start(bell, running).map(PendingText)
     }
 
     /// Runs `words`, the first being the program's name.

@@ -146,6 +146,11 @@ pending! {
     PendingExit(u8) gives u8, by |_: &Arc<Bell>, code| code
 }
 
+pending! {
+    /// An operation that gives text.
+    PendingText(String) gives String, by |_: &Arc<Bell>, text| text
+}
+
 /// What a private key says of itself without its passphrase.
 #[napi(object)]
 pub struct NativeKeyInfo {

@@ -66,6 +66,12 @@ impl Passphrase {
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
+
+    /// The passphrase as text, to hand it on.
+    #[cfg(all(unix, feature = "cli"))]
+    pub(crate) fn text(&self) -> Option<Zeroizing<String>> {
+        std::str::from_utf8(&self.0).ok().map(|text| Zeroizing::new(text.to_owned()))
+    }
 }
 
 impl std::fmt::Debug for Passphrase {

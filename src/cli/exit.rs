@@ -34,6 +34,12 @@ impl Exit {
         Self(code)
     }
 
+    /// What `status --exit-code` answers: 0, 1 or 3, as the Linux Standard Base has it for services.
+    #[cfg(unix)]
+    pub(super) const fn of_service(code: u8) -> Self {
+        Self(code)
+    }
+
     /// The number.
     pub const fn code(self) -> u8 {
         self.0

@@ -42,7 +42,12 @@ where
     // The journal stamps its lines itself.
     let stamped = output.log_file.is_some() || std::env::var_os("JOURNAL_STREAM").is_none();
     let colours = output.log_file.is_none() && std::io::stderr().is_terminal();
-    let layer = Layer::new().with_writer(writer).with_target(false).with_ansi(colours);
+    // A line that cannot be written, on a full disk, is lost; telling of it would end the task that wanted to log.
+    let layer = Layer::new()
+        .with_writer(writer)
+        .with_target(false)
+        .with_ansi(colours)
+        .log_internal_errors(false);
     let registry = Registry::default().with(wanted);
     // Another program in this process may have a log already, and keeps it.
     let _ = match (output.log_format, stamped) {

@@ -3,18 +3,22 @@
 
 mod args;
 mod command;
+mod config;
 mod exit;
+mod given;
 mod log;
+mod parse;
 mod report;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 use tokio_util::sync::CancellationToken;
 
 pub use exit::Exit;
 
 use args::{Arguments, Command};
+use parse::{Parsed, Refusal, parse};
 use report::Report;
 
 use crate::error::Result;
@@ -25,9 +29,21 @@ pub struct Control {
     drain: CancellationToken,
     end: CancellationToken,
     reload: std::sync::Arc<tokio::sync::Notify>,
+    program: std::sync::Arc<[OsString]>,
 }
 
 impl Control {
+    /// For a program that is started again by these words, followed by those of a command line. Forwarders in the background are.
+    pub fn of(program: impl IntoIterator<Item = OsString>) -> Self {
+        Self { program: program.into_iter().collect(), ..Self::default() }
+    }
+
+    /// What starts the program again.
+    #[cfg(unix)]
+    fn program(&self) -> Vec<OsString> {
+        self.program.to_vec()
+    }
+
     /// A signal to end came (SIGINT, SIGTERM): the first drains, the second ends at once. Callable from any thread.
     pub fn interrupt(&self) {
         if self.drain.is_cancelled() {
@@ -63,16 +79,24 @@ const CHURN: usize = 4 * 1024 * 1024;
 /// allocator keep a little of what is freed; nothing else is global. Dropping the future ends what it runs.
 pub async fn run(words: impl IntoIterator<Item = OsString>, control: Control) -> Exit {
     let words: Vec<OsString> = drop_in(words.into_iter().collect());
-    let arguments = match parse(&words) {
-        Ok(arguments) => arguments,
-        Err(exit) => return exit,
+    let parsed = match parse(&words) {
+        Ok(parsed) => parsed,
+        // Help and version are answers, on stdout; everything else is a mistake, on stderr.
+        Err(Refusal::Usage(error)) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::USAGE } else { Exit::OK };
+        }
+        Err(Refusal::Config(error)) => {
+            let json = words.iter().any(|word| word == "--json");
+            return Report::plain(json).failed(&error);
+        }
     };
-    let report = Report::new(&arguments.output);
-    if let Err(error) = log::install(&arguments.output) {
+    let report = Report::new(&parsed.arguments.output);
+    if let Err(error) = log::install(&parsed.arguments.output) {
         return report.failed(&error);
     }
     keep_freed_memory();
-    let running = dispatch(arguments.command, &report, &control);
+    let running = dispatch(parsed, &report, &control);
     let done = tokio::select! {
         done = running => done,
         () = control.ended() => return Exit::INTERRUPTED,
@@ -88,6 +112,27 @@ pub async fn run(words: impl IntoIterator<Item = OsString>, control: Control) ->
 /// (measured). Other allocators take no notice.
 fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(CHURN)));
+}
+
+/// Runs an `alknet forward` command line, its first word the program's name, and gives its result as JSON instead of printing it.
+///
+/// # Errors
+/// The command's own; `ERR_ALKNET_CONFIG` for words that are none.
+#[cfg(unix)]
+pub async fn forwarders(
+    words: impl IntoIterator<Item = OsString>,
+    control: Control,
+) -> Result<String> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let bad = |refusal| match refusal {
+        Refusal::Config(error) => error,
+        Refusal::Usage(e) => crate::error::Error::config(e.render().to_string().trim().to_owned()),
+    };
+    let Parsed { arguments, given, .. } = parse(&words).map_err(bad)?;
+    let Command::Forward(options) = arguments.command else {
+        return Err(crate::error::Error::config("these words are no `alknet forward`"));
+    };
+    Ok(command::outcome(&options, &given, &control).await?.into_value()?.to_string())
 }
 
 /// Every command and option, for completions and manual pages.
@@ -112,17 +157,20 @@ fn drop_in(words: Vec<OsString>) -> Vec<OsString> {
     all
 }
 
-fn parse(words: &[OsString]) -> std::result::Result<Arguments, Exit> {
-    let matches = grammar().try_get_matches_from(words);
-    matches.and_then(|found| Arguments::from_arg_matches(&found)).map_err(|error| {
-        // Help and version are answers, on stdout; everything else is a mistake, on stderr.
-        let _ = error.print();
-        if error.use_stderr() { Exit::USAGE } else { Exit::OK }
-    })
-}
-
-async fn dispatch(command: Command, report: &Report, control: &Control) -> Result<Exit> {
-    match command {
+async fn dispatch(parsed: Parsed, report: &Report, control: &Control) -> Result<Exit> {
+    let Parsed { arguments, given, layers, named } = parsed;
+    match arguments.command {
+        Command::Up(options) => {
+            command::up(&options, &layers, named.as_deref(), report, control).await
+        }
+        Command::Config(options) => command::config(&options, &layers, report),
+        #[cfg(unix)]
+        Command::Status(options) => {
+            let options = args::Forward { action: args::ForwardAction::Status(options) };
+            command::forward(&options, &given, report, control).await
+        }
+        #[cfg(unix)]
+        Command::Forward(options) => command::forward(&options, &given, report, control).await,
         Command::Serve(options) => command::serve(&options, report, control).await,
         Command::Connect(options) => command::connect(&options, report, control).await,
         Command::Bus(options) => command::bus(&options, report, control).await,

@@ -12,11 +12,29 @@ use crate::error::Error;
 pub(super) struct Report {
     json: bool,
     quiet: bool,
+    /// Of which of several it speaks.
+    unit: Option<String>,
 }
 
 impl Report {
     pub(super) fn new(output: &Output) -> Self {
-        Self { json: output.json, quiet: output.quiet }
+        Self { json: output.json, quiet: output.quiet, unit: None }
+    }
+
+    /// For what is wrong before anybody said how it should look.
+    pub(super) fn plain(json: bool) -> Self {
+        Self { json, quiet: false, unit: None }
+    }
+
+    /// The same, for one of several that speak at once.
+    pub(super) fn of_unit(&self, name: &str) -> Self {
+        Self { unit: Some(name.to_owned()), ..*self }
+    }
+
+    /// Whether results are JSON.
+    #[cfg(unix)]
+    pub(super) fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Something happened: `{"event":"listening",…}` with `--json`, else a sentence for people.
@@ -24,6 +42,7 @@ impl Report {
         if self.json {
             let mut event = Map::new();
             event.insert("event".into(), name.into());
+            event.extend(self.unit.as_ref().map(|unit| ("unit".to_owned(), unit.as_str().into())));
             if let Value::Object(fields) = fields {
                 event.extend(fields);
             }
@@ -47,8 +66,10 @@ impl Report {
 
     /// A sentence for people, on stderr; silent with `--quiet`.
     pub(super) fn talk(&self, sentence: &str) {
-        if !self.quiet {
-            say(sentence);
+        match &self.unit {
+            _ if self.quiet => {}
+            Some(unit) => say(&format!("{unit}: {sentence}")),
+            None => say(sentence),
         }
     }
 
@@ -86,9 +107,14 @@ fn say(line: &str) {
 
 /// Bold red on a terminal that wants colours (NO_COLOR, no-color.org).
 fn paint(word: &str) -> String {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
-    match !plain && std::io::stderr().is_terminal() {
+    match wants_colour(&std::io::stderr()) {
         true => format!("\u{1b}[1;31m{word}\u{1b}[0m"),
         false => word.to_owned(),
     }
+}
+
+/// A terminal that wants colours (NO_COLOR, no-color.org).
+pub(super) fn wants_colour(out: &impl IsTerminal) -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    !plain && out.is_terminal()
 }

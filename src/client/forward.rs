@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Route;
 use crate::config::PortForwardSpec;
 use crate::error::Result;
-use crate::forward::{Forward, ForwardMetrics};
+use crate::forward::{Forward, ForwardMetrics, LastDial};
 use crate::listen::Fixed;
 use crate::scope::Scope;
 use crate::target::Target;
@@ -93,6 +93,19 @@ impl LocalForwarder {
     /// What it has done so far.
     pub fn metrics(&self) -> ForwardMetrics {
         self.forward.metrics()
+    }
+
+    /// Where its connections went last.
+    pub(crate) fn last_dial(&self) -> LastDial {
+        self.forward.last_dial()
+    }
+
+    /// Opens a stream to the target and closes it again: whether that can be had now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn probe(&self) -> Result<()> {
+        self.forward.probe(self.spec.target()).await
     }
 
     /// Stops listening, and lets the connections go on.

@@ -7,8 +7,9 @@ mod socks;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::dial::Dialer;
@@ -46,6 +47,15 @@ pub struct ForwardMetrics {
     pub dropped: u64,
 }
 
+/// How the attempts to reach a target went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LastDial {
+    /// Whether the last one succeeded, once there was one.
+    pub(crate) reached: Option<bool>,
+    /// The last failure, and when it was.
+    pub(crate) failure: Option<(SystemTime, Code)>,
+}
+
 /// A forward's dialer, its bounds and its counters. Requests of any number of listeners may go through one.
 pub(crate) struct Forward {
     dialer: Arc<dyn Dialer>,
@@ -58,6 +68,7 @@ pub(crate) struct Forward {
     reset: AtomicU64,
     dropped: Arc<AtomicU64>,
     active: AtomicUsize,
+    last: Mutex<LastDial>,
 }
 
 impl Forward {
@@ -73,6 +84,7 @@ impl Forward {
             reset: AtomicU64::new(0),
             dropped: Arc::default(),
             active: AtomicUsize::new(0),
+            last: Mutex::default(),
         })
     }
 
@@ -91,6 +103,15 @@ impl Forward {
     /// Where listeners of datagrams count those that they lose.
     pub(crate) fn dropped(&self) -> &Arc<AtomicU64> {
         &self.dropped
+    }
+
+    pub(crate) fn last_dial(&self) -> LastDial {
+        *self.last.lock()
+    }
+
+    /// Opens a stream to `target` and drops it.
+    pub(crate) async fn probe(&self, target: &Target) -> Result<()> {
+        self.dial(target, None).await.map(drop)
     }
 
     /// Serves a listener until the scope ends. What goes wrong with one request ends that request alone.
@@ -146,10 +167,16 @@ impl Forward {
 
     async fn dial(&self, target: &Target, origin: Option<SocketAddr>) -> Result<Connected> {
         let dial = self.dialer.dial(target, origin);
-        tokio::time::timeout(self.dial_limit, dial).await.unwrap_or_else(|_| {
+        let dialled = tokio::time::timeout(self.dial_limit, dial).await.unwrap_or_else(|_| {
             let message = format!("nobody answered within {} ms", self.dial_limit.as_millis());
             Err(Error::new(Code::System("ETIMEDOUT"), message).at(Phase::Channel))
-        })
+        });
+        let mut last = self.last.lock();
+        last.reached = Some(dialled.is_ok());
+        if let Err(e) = &dialled {
+            last.failure = Some((SystemTime::now(), e.code()));
+        }
+        dialled
     }
 
     fn crowded(&self) -> Error {

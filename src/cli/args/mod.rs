@@ -1,7 +1,10 @@
 //! Commands and options: names, defaults, help. Long flags are their own; OpenSSH's short ones mean what they mean there.
 
 mod bus;
+mod config;
 mod connect;
+#[cfg(unix)]
+mod forward;
 mod keys;
 mod output;
 mod peer;
@@ -12,7 +15,13 @@ mod tunnel;
 use clap::{Parser, Subcommand};
 
 pub(super) use bus::{Bus, BusCommand, Publish, Tail};
+pub(super) use config::{Config, ConfigAction, ConfigShow, Up};
 pub(super) use connect::Connect;
+#[cfg(unix)]
+pub(super) use forward::{
+    Form, Format, Forward, ForwardAction, ForwardLogs, ForwardPick, ForwardRestart, ForwardStart,
+    ForwardStatus, Pick,
+};
 pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, Keygen};
 pub(super) use output::{LogFormat, Output};
 pub(super) use peer::Peer;
@@ -63,12 +72,22 @@ pub(super) enum Command {
     /// Reach any port of a container on any node, with none published
     #[cfg(feature = "ws")]
     Tunnel(Tunnel),
+    /// Run forwarders in the background: start, status, stop, kill, logs, restart
+    #[cfg(unix)]
+    Forward(Forward),
+    /// Show how forwarders in the background stand, as `forward status`
+    #[cfg(unix)]
+    Status(ForwardStatus),
     /// Make an Ed25519 key: PATH, readable by its owner alone, and PATH.pub
     Keygen(Keygen),
     /// Print the fingerprint of a key file, or of the key a server shows
     Fingerprint(Fingerprint),
     /// Try a connection step by step; says which step fails, and what helps
     Doctor(Doctor),
+    /// Run everything that the configuration file declares, in this process
+    Up(Up),
+    /// Show what options come to, and where each value comes from
+    Config(Config),
     /// Print a completion script for a shell, or the manual page
     Completion(Completion),
 }

@@ -8,6 +8,15 @@ use tracing::level_filters::LevelFilter;
 /// How results and logs come out.
 #[derive(Args)]
 pub(in crate::cli) struct Output {
+    /// A configuration file, before the user's own
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "ALKNET_CONFIG",
+        help_heading = "Output"
+    )]
+    pub(in crate::cli) config: Option<PathBuf>,
     /// Results as JSON, one object per line on stdout
     #[arg(long, global = true, env = "ALKNET_JSON", help_heading = "Output")]
     pub(in crate::cli) json: bool,

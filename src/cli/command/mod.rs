@@ -2,8 +2,11 @@
 
 mod bus;
 mod completion;
+mod config;
 mod connect;
 mod doctor;
+#[cfg(unix)]
+mod forward;
 mod keys;
 mod passphrase;
 mod peer;
@@ -12,13 +15,18 @@ mod serve;
 mod stdio;
 #[cfg(feature = "ws")]
 mod tunnel;
+mod up;
 mod wishes;
 
 pub(super) use bus::bus;
 pub(super) use completion::completion;
+pub(super) use config::config;
 pub(super) use connect::connect;
 pub(super) use doctor::doctor;
+#[cfg(unix)]
+pub(super) use forward::{forward, outcome};
 pub(super) use keys::{fingerprint, keygen};
 pub(super) use serve::serve;
 #[cfg(feature = "ws")]
 pub(super) use tunnel::tunnel;
+pub(super) use up::up;
