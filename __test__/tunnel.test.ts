@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { existsSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect as tcp } from 'node:net'
@@ -6,6 +7,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { text } from './support/bytes.js'
+import { afterwards } from './support/cleanup.js'
 import { clientKey, scratch } from './support/keys.js'
 import { freePort, startEcho, startTcp } from './support/net.js'
 import { type Program, start } from './support/program.js'
@@ -349,6 +351,37 @@ describe('alknet tunnel', () => {
     await agent.complains(/connected/)
     expect(runner.paths).toEqual(['/base/ws/tunnel/a%20b'])
     expect(await roundTrip(echo.port, 'same')).toBe('same')
+  })
+
+  it('carries datagrams, whole and never mixed', async () => {
+    const service = createSocket('udp4')
+    service.on('message', (datagram, from) => service.send(datagram, from.port, from.address))
+    service.bind(0, '127.0.0.1')
+    await once(service, 'listening')
+    afterwards(() => service.close())
+    const { host, session } = await chain()
+    const forward = await startForward(host.at, service.address().port, '--proto', 'udp')
+    const exchange = async (datagram: Buffer) => {
+      const socket = createSocket('udp4')
+      afterwards(() => socket.close())
+      socket.send(datagram, forward.port, '127.0.0.1')
+      return ((await once(socket, 'message')) as [Buffer])[0]
+    }
+    const sent = ['one', 'two', 'x'.repeat(65_507), ''].map((text) => Buffer.from(text))
+    const got = await Promise.all(sent.map(exchange))
+    expect(got.map((datagram, i) => datagram.equals(sent[i] as Buffer))).not.toContain(false)
+
+    // An original user; what is too long is lost, and its id is not.
+    const peer = await user(session(service.address().port))
+    const port = service.address().port
+    peer.send({ type: type.connect, proto: 1, id: 1, port })
+    expect(await peer.message((m) => m.id === 1)).toMatchObject({ type: type.connected, proto: 1 })
+    peer.send({ type: type.data, proto: 1, id: 1, payload: Buffer.alloc(65_508) })
+    peer.send({ type: type.data, proto: 1, id: 1, payload: Buffer.from('after') })
+    const answer = await peer.message((m) => m.id === 1)
+    expect(answer).toMatchObject({ type: type.data, proto: 1, payload: Buffer.from('after') })
+    peer.send({ type: type.connect, proto: 2, id: 2, port })
+    expect(await peer.message((m) => m.id === 2)).toMatchObject({ type: type.error })
   })
 
   it('takes both orders of arguments', async () => {

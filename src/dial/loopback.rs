@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::Dialer;
 use super::direct::connect_any;
+use super::{Dialer, udp};
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::io::Connected;
 use crate::target::Target;
@@ -36,7 +36,8 @@ impl Dialer for Loopback {
             let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
                 .map(|ip| SocketAddr::new(ip, at.port));
             if matches!(target, Target::Udp(_)) {
-                return Err(refused());
+                // Nobody is asked whether anybody is there, so there is no reason to go to the second.
+                return udp::connect(at, &addresses).await;
             }
             let dialled = tokio::time::timeout(CONNECT_LIMIT, connect_any(at, &addresses)).await;
             dialled.unwrap_or_else(|_| {

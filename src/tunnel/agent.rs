@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::frame::Proto;
-use super::link::{Link, Wanted};
+use super::link::{Connection, Link, Wanted};
 use crate::error::{Error, Result};
-use crate::io::{Connected, Ends};
+use crate::io::{Connected, DatagramStream, Ends};
 use crate::listen::{Answer, Incoming, Listener, Request};
 use crate::target::{HostPort, Target};
 
@@ -76,8 +76,11 @@ impl Drop for Ask {
 }
 
 /// A connection as the stream that it is.
-pub(super) fn connected(connection: super::link::Connection, _proto: Proto) -> Connected {
-    Connected { io: Box::new(connection), ends: ends() }
+pub(super) fn connected(connection: Connection, proto: Proto) -> Connected {
+    match proto {
+        Proto::Tcp => Connected { io: Box::new(connection), ends: ends() },
+        Proto::Udp => Connected { io: Box::new(DatagramStream::new(connection)), ends: ends() },
+    }
 }
 
 /// What the original says of a failed dial, without the address: its users see nothing else.

@@ -312,6 +312,11 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Ends our direction, and waits for nothing.
+    pub(super) fn end(&self) {
+        self.link.change(self.id, |mux| mux.finish(self.id));
+    }
+
     /// Ready when nothing sent can arrive.
     pub(super) fn poll_deaf(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.link.state.lock();

@@ -1,4 +1,4 @@
-//! A connection of a link as a byte stream.
+//! A connection of a link as a byte stream, or as a flow of datagrams.
 
 use std::io;
 use std::pin::Pin;
@@ -8,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flow::Pull;
+use super::frame::MAX_DATAGRAM;
 use super::link::Connection;
-use crate::io::{ByteQueue, Io};
+use crate::io::{ByteQueue, Datagrams, Io};
 
 impl Connection {
     fn broken(&self, kind: io::ErrorKind) -> io::Error {
@@ -103,5 +104,35 @@ impl Io for Connection {
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_deaf(cx)
+    }
+}
+
+/// One message is one datagram.
+impl Datagrams for Connection {
+    fn poll_recv(&mut self, cx: &mut Context<'_>, to: &mut BytesMut) -> Poll<io::Result<bool>> {
+        match ready!(self.poll_pull(cx, usize::MAX)) {
+            Pull::Data(bytes) => {
+                to.extend_from_slice(&bytes);
+                Poll::Ready(Ok(true))
+            }
+            Pull::End | Pull::Wait => Poll::Ready(Ok(false)),
+            Pull::Failed(why) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why)))
+            }
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<()>> {
+        let Some(_room) = ready!(self.poll_room(cx)) else {
+            return Poll::Ready(Err(self.broken(io::ErrorKind::BrokenPipe)));
+        };
+        if datagram.len() <= MAX_DATAGRAM {
+            self.push(Bytes::copy_from_slice(datagram));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn finish(&mut self) {
+        self.end();
     }
 }
