@@ -53,25 +53,9 @@ const KINDS: [string, string[]][] = [
 const made = new Map<string, Promise<KeyPair>>()
 
 function keyOf(name: string, args: string[]): Promise<KeyPair> {
-  const found = made.get(name) ?? makeReadable(name.replaceAll(' ', '-'), args)
+  const found = made.get(name) ?? makeKey(name.replaceAll(' ', '-'), args)
   made.set(name, found)
   return found
-}
-
-/** Makes a key, and another when it is the one P-256 key in 256 that cannot be read (docs/keys.md). */
-async function makeReadable(name: string, args: string[], attempt = 1): Promise<KeyPair> {
-  const key = await makeKey(`${name}-${attempt}`, args)
-  return hasShortNumber(key.path) ? makeReadable(name, args, attempt + 1) : key
-}
-
-function hasShortNumber(path: string): boolean {
-  const lines = readFileSync(path, 'utf8').split('\n')
-  const bytes = Buffer.from(lines.filter((line) => !line.startsWith('-')).join(''), 'base64')
-  const curve = bytes.lastIndexOf('nistp256')
-  if (curve < 0) return false
-  // string curve, string Q, mpint d
-  const q = curve + 'nistp256'.length
-  return bytes.readUInt32BE(q + 4 + bytes.readUInt32BE(q)) < 32
 }
 
 /** A copy of a key with {@link PASSPHRASE} on it. */
@@ -118,16 +102,6 @@ describe('every kind of key', () => {
       await say(client, stream, name)
     },
   )
-
-  it('of P-256 that cannot be read is said to be perhaps one in 256', async () => {
-    const { path } = await keyOf('ECDSA 256', ['-t', 'ecdsa', '-b', '256'])
-    const lines = readFileSync(path, 'utf8').trim().split('\n')
-    const cut = file('cut-p256', [...lines.slice(0, -2), lines.at(-1)].join('\n'))
-    const server = await startServer()
-    const error = await rejection(connect({ ...(await reach(server)), identity: cut }))
-    expect(error).toMatchObject({ code: 'ERR_ALKNET_KEY_INVALID' })
-    expect((error as AlknetError).hint).toContain('one ECDSA P-256 key in 256')
-  })
 
   it.each([
     ['identity', 1024, '2048'],

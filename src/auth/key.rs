@@ -5,15 +5,15 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use russh::keys::ssh_encoding::base64::{Base64, Encoding};
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::ssh_key::{Error as KeyError, Kdf};
-use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PrivateKey, PublicKey};
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Papers;
 use super::file::{self, quoted};
 use super::key_line::RSA_BITS;
+use super::short_key;
 use crate::error::{Code, Error, Phase, Result};
 
 /// Bits of an RSA host key. It is used for years, by everybody, so it is longer than a user's has to be (NIST SP 800-57).
@@ -162,10 +162,10 @@ impl Locked<'_> {
         if !text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
             return Err(self.not_a_key(text));
         }
-        PrivateKey::from_openssh(text).map_err(|_| {
-            let error = self.invalid("the key is damaged");
-            if is_p256(text) { error.hint(SHORT_P256) } else { error }
-        })
+        PrivateKey::from_openssh(text)
+            .ok()
+            .or_else(|| short_key::read(text))
+            .ok_or_else(|| self.invalid("the key is damaged"))
     }
 
     fn not_a_key(self, text: &str) -> Error {
@@ -229,19 +229,23 @@ impl Locked<'_> {
             let shell = self.source.shell();
             return Err(self.invalid(&why).hint(format!("ssh-keygen -p -a 100 -f {shell}")));
         }
-        key.decrypt(&passphrase.0).map_err(|error| match error {
+        let failed = match key.decrypt(&passphrase.0) {
+            Ok(key) => return Ok(key),
+            Err(error) => error,
+        };
+        if key.algorithm() == short_key::P256
+            && let Some(key) = short_key::decrypt(key, &passphrase.0)
+        {
+            return Ok(key);
+        }
+        Err(match failed {
             KeyError::AlgorithmUnknown | KeyError::AlgorithmUnsupported { .. } => {
                 let why = format!("it is encrypted with {}, which is not supported", key.cipher());
                 let shell = self.source.shell();
                 self.invalid(&why).hint(format!("ssh-keygen -p -Z aes256-ctr -f {shell}"))
             }
             _ => {
-                let tried = format!("try it with: ssh-keygen -y -f {}", self.source.shell());
-                let p256 = Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 };
-                let hint = match key.algorithm() == p256 {
-                    true => format!("{tried}; {SHORT_P256}"),
-                    false => tried,
-                };
+                let hint = format!("try it with: ssh-keygen -y -f {}", self.source.shell());
                 self.invalid("the passphrase is wrong, or the key is damaged").hint(hint)
             }
         })
@@ -250,21 +254,6 @@ impl Locked<'_> {
     fn invalid(self, why: &str) -> Error {
         Error::new(Code::KeyInvalid, format!("{:?}: {why}", self.source)).at(Phase::Config)
     }
-}
-
-/// One P-256 key in 256 has a private number that begins with a zero byte, which OpenSSH leaves out and the decoder wants.
-const SHORT_P256: &str = "if ssh-keygen -y reads it, it is the one ECDSA P-256 key in 256 that cannot be read here: make \
-                          another, best with ssh-keygen -t ed25519";
-
-/// Whether a key file, however damaged, is of an ECDSA key on P-256.
-fn is_p256(text: &str) -> bool {
-    let lines = text.lines().filter(|line| !line.starts_with("-----"));
-    let encoded: String = lines.flat_map(|line| line.trim().chars()).collect();
-    let mut bytes = Zeroizing::new(vec![0; encoded.len()]);
-    let whole = encoded.len() / 4 * 4;
-    let name = b"ecdsa-sha2-nistp256";
-    Base64::decode(&encoded[..whole], &mut bytes)
-        .is_ok_and(|decoded| decoded.windows(name.len()).any(|found| found == name))
 }
 
 /// `SHA256:…`, as OpenSSH prints it.

@@ -21,6 +21,7 @@ mod penalty;
 mod place;
 mod presented;
 mod revoked;
+mod short_key;
 mod source;
 
 pub(crate) use authorized_keys::{AuthorizedKeys, KeyLists};
