@@ -7,6 +7,7 @@
 use std::str;
 
 use crate::auth::fuzz as auth;
+use crate::auth::fuzz_certificate as certificates;
 use crate::client::ConnectOptions;
 use crate::event::fuzz as event;
 use crate::ssh::fuzz as ssh;
@@ -20,6 +21,7 @@ pub type Property = fn(&[u8]);
 /// Every target: its name, which is that of its binary and of its folder of inputs in `fuzz/`, and what must hold.
 pub const TARGETS: &[(&str, Property)] = &[
     ("authorized_keys", authorized_keys),
+    ("certificate", certificate),
     ("connection_string", connection_string),
     ("envelope", envelope),
     ("frames", frames),
@@ -27,6 +29,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("host_keys", host_keys),
     ("known_hosts", known_hosts),
     ("private_key", private_key),
+    ("revoked_keys", revoked_keys),
     ("target", target),
     #[cfg(feature = "ws")]
     ("tunnel", tunnel),
@@ -116,6 +119,16 @@ pub fn host_keys(data: &[u8]) {
 /// An `authorized_keys` file.
 pub fn authorized_keys(data: &[u8]) {
     auth::authorized_keys(data);
+}
+
+/// A certificate: its file, what a peer sends, or a description of one that is then signed.
+pub fn certificate(data: &[u8]) {
+    certificates::certificates(data);
+}
+
+/// A list of what is revoked.
+pub fn revoked_keys(data: &[u8]) {
+    certificates::revoked_keys(data);
 }
 
 /// A `known_hosts` file.
@@ -259,6 +272,53 @@ mod tests {
         prop::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
     }
 
+    /// Facts of a certificate, right more often than not.
+    fn facts() -> impl Strategy<Value = Vec<&'static str>> {
+        let one = |facts: &'static [&'static str]| prop::sample::select(facts);
+        let options = [
+            "",
+            "options restrict",
+            r#"options principals="anna,cora""#,
+            r#"options from="10.0.0.0/8""#,
+            r#"options expiry-time="19700101Z""#,
+            "options permit-port-forwarding",
+            "options frmo",
+        ];
+        let critical = [
+            "",
+            "",
+            "critical force-command date",
+            "critical source-address 10.0.0.0/8",
+            "critical source-address 10.*",
+            "critical source-address ::1,!10.0.0.1",
+            "critical verify-required",
+            "critical shiny",
+        ];
+        let rest = [
+            "",
+            "",
+            "extension permit-port-forwarding",
+            "extension permit-pty",
+            "host",
+            "after 100",
+            "before 100",
+            "principal cora",
+            "source ::1",
+            "source 10.0.0.1",
+        ];
+        let fixed = [
+            one(&["user anna", "user berta"]).boxed(),
+            one(&["principal anna", "principal berta", ""]).boxed(),
+            one(&["now 150", "now 99", "now 100", "now -5"]).boxed(),
+            one(&["before 200", "before 18446744073709551615", "before 0"]).boxed(),
+            prop::sample::select(options.to_vec()).boxed(),
+            prop::sample::select(critical.to_vec()).boxed(),
+            prop::sample::select(rest.to_vec()).boxed(),
+            prop::sample::select(rest.to_vec()).boxed(),
+        ];
+        Vec::from(fixed)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig {
             cases: 1_000, failure_persistence: None, ..ProptestConfig::default()
@@ -284,6 +344,17 @@ mod tests {
         fn connection_strings_say_what_they_say(text in text(), query in text()) {
             connection_string(format!("alknet://{text}").as_bytes());
             connection_string(format!("alknet://host:1?host-key={query}").as_bytes());
+        }
+
+        #[test]
+        fn certificates_let_in_whom_they_should_and_nobody_else(facts in facts()) {
+            certificate(facts.join("\n").as_bytes());
+        }
+
+        #[test]
+        fn what_is_revoked_is_read_or_refused(text in text(), number in "[0-9x-]{0,8}") {
+            revoked_keys(text.as_bytes());
+            revoked_keys(format!("serial: {number}\nid: {text}").as_bytes());
         }
 
         #[test]

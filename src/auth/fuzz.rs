@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::target::HostPort;
 
 /// Longest message about a key, in bytes: what a log line bears.
-const LONGEST_MESSAGE: usize = 1024;
+pub(super) const LONGEST_MESSAGE: usize = 1024;
 
 /// An expected host key accepts itself however it is written, and no other key.
 pub(crate) fn host_keys(text: &str) {
@@ -152,7 +152,7 @@ fn sorted(mut types: Vec<Algorithm>) -> Vec<Algorithm> {
 }
 
 /// RFC 8032, §7.1, test 1: nobody's key.
-const OTHER: &str =
+pub(super) const OTHER: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea";
 
 /// What every line with that key has in it, however its blanks are.

@@ -5,6 +5,8 @@ mod certificate;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_certificate;
 mod gate;
 mod host_key;
 mod key;
