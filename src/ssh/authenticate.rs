@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
-use russh::keys::signature::{self, Signer as _};
+use russh::keys::signature::Signer as _;
 use russh::keys::ssh_encoding::Encode;
 use russh::keys::ssh_key::Signature;
 #[cfg(feature = "rsa")]
 use russh::keys::ssh_key::private::KeypairData;
-use russh::keys::{Certificate, HashAlg, PrivateKeyWithHashAlg};
+use russh::keys::{Certificate, HashAlg};
 use russh::{AgentAuthError, Signer};
 
 use super::client::{Handler, handshake_error};
 use super::core::Core;
-use crate::auth::{self, CertificateInfo, SharedKey, fingerprint};
+use crate::auth::{self, CertificateInfo, SharedKey, fingerprint, wipe_stack};
 use crate::error::{Code, Error, Phase, Result};
+use crate::scope::Scope;
 
 /// Who wants to be let in, and with what.
 pub(super) struct Applicant<'a> {
@@ -40,9 +41,9 @@ pub(super) async fn authenticate(
         true => rsa_hashes(handle.best_supported_rsa_hash().await.map_err(|e| failed(&e))?),
         false => &[None],
     };
+    let mut signer = KeySigner { key: Arc::clone(&who.key), scope: core.scope().clone() };
     if let Some(certificate) = &who.certificate {
         for hash in hashes {
-            let mut signer = KeySigner(Arc::clone(&who.key));
             let certificate = certificate.clone();
             let offer =
                 handle.authenticate_certificate_with(who.user, certificate, *hash, &mut signer);
@@ -52,9 +53,9 @@ pub(super) async fn authenticate(
         }
     }
     for hash in hashes {
-        let key = PrivateKeyWithHashAlg::new(Arc::clone(&who.key), *hash);
-        let offer = handle.authenticate_publickey(who.user, key);
-        if granted(&who, offer.await.map_err(|e| failed(&e))?)? {
+        let key = who.key.public_key().clone();
+        let offer = handle.authenticate_publickey_with(who.user, key, *hash, &mut signer);
+        if granted(&who, offer.await.map_err(|e| failed(&unsigned(e)))?)? {
             return Ok(None);
         }
     }
@@ -118,8 +119,12 @@ fn rsa_hashes(said: Option<Option<HashAlg>>) -> &'static [Option<HashAlg>] {
     }
 }
 
-/// Signs for a certificate. russh's own way knows no other hash than SHA-1 for RSA.
-struct KeySigner(SharedKey);
+/// Signs with a key that russh never gets. On a thread of its own: so none of the runtime's has the key on its stack, which nobody
+/// would wipe, and none waits for a slow signature.
+struct KeySigner {
+    key: SharedKey,
+    scope: Scope,
+}
 
 impl Signer for KeySigner {
     type Error = AgentAuthError;
@@ -130,22 +135,29 @@ impl Signer for KeySigner {
         hash: Option<HashAlg>,
         mut to_sign: Vec<u8>,
     ) -> Result<Vec<u8>, AgentAuthError> {
-        let signature = sign(&self.0, hash, &to_sign).map_err(russh::keys::Error::from)?;
-        signature.encode_prefixed(&mut to_sign).map_err(russh::keys::Error::from)?;
-        Ok(to_sign)
+        let key = Arc::clone(&self.key);
+        let work = move || {
+            let signature = sign(&key, hash, &to_sign);
+            wipe_stack();
+            signature?.encode_prefixed(&mut to_sign)?;
+            Ok(to_sign)
+        };
+        let signed = self.scope.blocking(work).await.map_err(|_| russh::SendError {})?;
+        Ok(signed.map_err(|e: russh::keys::ssh_key::Error| russh::keys::Error::from(e))?)
     }
 }
 
+#[inline(never)]
 fn sign(
     key: &SharedKey,
     hash: Option<HashAlg>,
     data: &[u8],
-) -> Result<Signature, signature::Error> {
-    match (key.key_data(), hash) {
+) -> Result<Signature, russh::keys::ssh_key::Error> {
+    Ok(match (key.key_data(), hash) {
         #[cfg(feature = "rsa")]
-        (KeypairData::Rsa(key), hash) => (key, hash).try_sign(data),
-        (key, _) => key.try_sign(data),
-    }
+        (KeypairData::Rsa(key), hash) => (key, hash).try_sign(data)?,
+        (key, _) => key.try_sign(data)?,
+    })
 }
 
 fn unsigned(error: AgentAuthError) -> russh::Error {

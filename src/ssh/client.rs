@@ -16,7 +16,7 @@ use super::refusals::Refusals;
 use super::session::{Info, Session};
 use super::settings::{self, SessionSettings};
 use super::written::Inbox;
-use crate::auth::{self, HostKeys, SharedKey, fingerprint, wipe_stack};
+use crate::auth::{self, HostKeys, SharedKey, fingerprint};
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::Connected;
 use crate::scope::Scope;
@@ -81,8 +81,6 @@ pub(crate) async fn handshake(
     let (key, certificate) = (Arc::clone(&login.key), login.certificate.clone());
     let who = Applicant { server, user: &login.user, key, certificate };
     let certificate = authenticate(&mut handle, &core, who).await?;
-    // Signing has copied the key onto the stack of the session's task: a task of its own begins where that one did.
-    scope.spawn(async { wipe_stack() });
     link.logged_in();
     undo.0 = None;
     let info = Info {
