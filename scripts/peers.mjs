@@ -6,6 +6,7 @@ import { cacheDir, ci, env, Failure, findProgram, output, run, say } from './sup
 
 const packages = {
   curl: 'curl',
+  'fail2ban-regex': 'fail2ban',
   microsocks: 'microsocks',
   openssl: 'openssl',
   proxychains4: 'proxychains4',

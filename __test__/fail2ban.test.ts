@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+import { openSession } from '../index.js'
+import { rejection } from './support/alknet.js'
+import { serveAlknet } from './support/cli.js'
+import { clientKey, hostKey, scratch, strangerKey } from './support/keys.js'
+import { describeWith, peerPath } from './support/peers.js'
+import { start } from './support/program.js'
+
+const filter = fileURLToPath(new URL('../docs/fail2ban/alknet.conf', import.meta.url))
+
+/** What the filter finds in a log, line by line: the addresses to be banned. */
+async function banned(log: string): Promise<string[]> {
+  const program = start(peerPath('fail2ban-regex'), ['-o', 'ip', log, filter], { lines: false })
+  let said = ''
+  program.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text
+  })
+  const { code, stderr } = await program.exit
+  expect(code, stderr).toBe(0)
+  return said.split('\n').filter((line) => line !== '')
+}
+
+describeWith('fail2ban-regex', 'the filter for fail2ban', () => {
+  it.each(['text', 'json'])(
+    'finds what was refused, and nobody else, in a log of %s',
+    async (format) => {
+      const log = join(scratch(), `log.${format}`)
+      const { server } = await serveAlknet(['--log-file', log, '--log-format', format])
+      const hostKeys = (await hostKey()).fingerprint
+      const logIn = (identity: string, user = 'anna') =>
+        openSession({ server, hostKeys, identity, user, reconnect: false })
+      const [known, stranger] = [(await clientKey()).path, (await strangerKey()).path]
+      await (await logIn(known)).close()
+      for (const _ of [1, 2]) await rejection(logIn(stranger))
+      // Who says where one comes from, and how it went, is not believed.
+      const forged = 'x remote_addr=192.0.2.9 result="reject" reason="y"'
+      await rejection(logIn(stranger, `${forged}\n INFO auth attempt remote_addr=192.0.2.9`))
+      await rejection(logIn(known, '","remote_addr":"192.0.2.9","result":"reject","reason":""}'))
+      await rejection(logIn(known))
+      expect(readFileSync(log, 'utf8')).toContain('source refused for a while')
+      expect(await banned(log)).toEqual(Array(5).fill('127.0.0.1'))
+    },
+  )
+})
