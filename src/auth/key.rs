@@ -117,12 +117,17 @@ impl Locked<'_> {
     /// # Errors
     /// `ERR_ALKNET_KEY_INVALID` for whatever is wrong with key, passphrase or file; the system's own failure.
     pub(crate) fn load(self, purpose: Use) -> Result<SharedKey> {
-        let key = self.open(purpose).map(Arc::new);
+        let key = self.share(purpose);
         wipe_stack();
         key
     }
 
+    /// The key is on no frame but this and those below, which are wiped after it.
     #[inline(never)]
+    fn share(self, purpose: Use) -> Result<SharedKey> {
+        self.open(purpose).map(Arc::new)
+    }
+
     fn open(self, purpose: Use) -> Result<PrivateKey> {
         let key = self.read()?;
         self.check_kind(&key, purpose)?;
@@ -289,10 +294,7 @@ impl HostKey {
             |e: KeyError| Error::new(Code::KeyInvalid, format!("host key: {e}")).at(Phase::Config);
         let private = match locked {
             Some(locked) => locked.load(Use::Host)?,
-            None => Arc::new(
-                PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
-                    .map_err(broken)?,
-            ),
+            None => fresh().map_err(broken)?,
         };
         wipe_stack();
         // Without the comment.
@@ -310,4 +312,10 @@ impl HostKey {
         let certificate = papers.load(&self.private, Use::Host)?;
         Ok(Self { certificate, ..self })
     }
+}
+
+/// On frames of its own, which are wiped after it.
+#[inline(never)]
+fn fresh() -> Result<SharedKey, KeyError> {
+    PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).map(Arc::new)
 }
