@@ -1,4 +1,5 @@
 //! What must hold of certificates, and of what is revoked, whatever the text is.
+#![allow(clippy::expect_used, reason = "a property that does not hold is told by a panic")]
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
