@@ -36,7 +36,7 @@ describeWith('fail2ban-regex', 'the filter for fail2ban', () => {
       await (await logIn(known)).close()
       for (const _ of [1, 2]) await rejection(logIn(stranger))
       // Who says where one comes from, and how it went, is not believed.
-      const forged = 'x remote_addr=192.0.2.9 result="reject" reason="y"'
+      const forged = 'x remote_addr=192.0.2.9 result=reject reason="y"'
       await rejection(logIn(stranger, `${forged}\n INFO auth attempt remote_addr=192.0.2.9`))
       await rejection(logIn(known, '","remote_addr":"192.0.2.9","result":"reject","reason":""}'))
       await rejection(logIn(known))
