@@ -141,6 +141,7 @@ authorized-keys = ${JSON.stringify((await clientKey()).publicPath)}`
     expect(await next('listening', 'serve')).toHaveProperty('hostKeyFingerprint')
     const before = await next('listening', 'web')
     expect(await through(port(before))).toBe('through')
+    expect(await next('unit', 'web')).toMatchObject({ change: 'added' })
     writeFileSync(own, served + unit('other', two.port))
     program.kill('SIGHUP')
     expect(await next('unit', 'web')).toMatchObject({ change: 'removed' })

@@ -18,7 +18,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { closing, discard } from './support/alknet.js'
-import { text } from './support/bytes.js'
+import { hear, text } from './support/bytes.js'
 import { afterwards } from './support/cleanup.js'
 import { clientKey, hostKey, scratch } from './support/keys.js'
 import { freePort, startEcho, startTcp } from './support/net.js'
@@ -324,8 +324,8 @@ describe('alknet forward', () => {
       if (why === 'ECONNREFUSED') break
     }
     const answer = text(near)
-    near.end('last words')
-    expect(await text(far)).toBe('last words')
+    near.write('last words')
+    expect(await hear(far, 10)).toBe('last words')
     far.end('heard')
     expect(await answer).toBe('heard')
     expect(await text(stopping.stdout)).toContain('Forwarder stopped')
