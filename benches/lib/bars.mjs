@@ -132,6 +132,36 @@ const bars = [
   { title: 'events, one way', value: 'oneway_p50_us', must: { most: 0.6, than: ['yoga-redis'] } },
   ...forwards,
   ...plain,
+  {
+    title: 'events through a hub',
+    value: 'msgs_per_s',
+    own: 'alknet-bus',
+    must: { least: 1, than: ['ws-hub'] },
+  },
+  {
+    title: 'events through a hub',
+    value: 'msgs_per_s',
+    own: 'alknet-bus',
+    must: { least: 2, than: ['yoga-redis'] },
+  },
+  {
+    title: 'events to fifty subscribers',
+    value: 'deliveries_per_s',
+    own: 'alknet-bus',
+    must: { least: 2, than: ['yoga-redis'] },
+  },
+  {
+    title: 'events through a hub, one way',
+    value: 'oneway_p50_us',
+    own: 'alknet-bus',
+    must: { most: 0.6, than: ['yoga-redis'] },
+  },
+  {
+    title: 'idle subscriber',
+    value: 'idlebus_KiB_per_subscriber',
+    own: 'alknet-bus',
+    must: { most: 24 },
+  },
   { title: 'descriptors after connect and close', value: 'cycles_fds_leaked', must: { most: 0 } },
   { title: 'memory after connect and close', value: 'cycles_rss_growth_MiB', must: { most: 8 } },
 ]

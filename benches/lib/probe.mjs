@@ -2,13 +2,14 @@
 import fs from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** CPU time in ms of this process (all its threads) and of `pids`; resident bytes, and what V8 holds; open descriptors. */
+/** CPU time in ms of this process (all its threads) and of `pids`; resident bytes of this and of those, and what V8 holds; open descriptors. */
 export async function probe({ gc = false, pids = [] } = {}) {
   if (gc) await collect()
   const { user, system } = process.cpuUsage()
   const others = pids.reduce((sum, pid) => sum + cpuOf(pid), 0)
   const { rss, heapTotal } = process.memoryUsage()
-  return { cpu: (user + system) / 1000 + others, rss, heapTotal, fds: fdCount() }
+  const othersRss = pids.reduce((sum, pid) => sum + rssOf(pid), 0)
+  return { cpu: (user + system) / 1000 + others, rss, othersRss, heapTotal, fds: fdCount() }
 }
 
 async function collect() {
@@ -20,6 +21,12 @@ async function collect() {
 
 function fdCount() {
   return fs.readdirSync('/proc/self/fd').length - 1 // less the one that reads the directory
+}
+
+/** Resident bytes of a process. */
+function rssOf(pid) {
+  const [, kibibytes] = /^VmRSS:\s+(\d+) kB$/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))
+  return Number(kibibytes) * 1024
 }
 
 /** CPU time of a process so far, in ms. */

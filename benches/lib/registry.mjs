@@ -5,7 +5,8 @@ const forwards = { kinds: ['forwards'] }
 const openssh = [...ssh, 'OpenSSH', 'load']
 
 /**
- * `kinds` are what a peer can be measured at: 'streams', 'multiplexing' (many streams on one session), 'events', 'forwards'. `needs` are
+ * `kinds` are what a peer can be measured at: 'streams', 'multiplexing' (many streams on one session), 'events', 'forwards',
+ * 'fanout' (events through a hub), 'bus' (a hub of ours). `needs` are
  * resources, see resources.mjs.
  */
 export const peers = {
@@ -19,10 +20,16 @@ export const peers = {
   alknet: { label: 'alknet', kinds: ['streams', 'multiplexing'], needs: alknet },
   ws: { label: 'ws', kinds: ['events'], needs: [] },
   framed: { label: 'framed JSON over node:net', kinds: ['events'], needs: [] },
-  ioredis: { label: 'ioredis', kinds: ['events'], needs: ['redis-server'] },
-  'yoga-redis': { label: 'yoga over Redis', kinds: ['events'], needs: ['redis-server'] },
+  ioredis: { label: 'ioredis', kinds: ['events', 'fanout'], needs: ['redis-server'] },
+  'yoga-redis': { label: 'yoga over Redis', kinds: ['events', 'fanout'], needs: ['redis-server'] },
   'alknet-events': { label: 'alknet event target', kinds: ['events'], needs: alknet },
   'yoga-alknet': { label: 'yoga over alknet', kinds: ['events'], needs: alknet },
+  'ws-hub': { label: 'ws through a Node hub', kinds: ['events', 'fanout'], needs: ['ws hub'] },
+  'alknet-bus': {
+    label: 'alknet bus',
+    kinds: ['events', 'fanout', 'bus'],
+    needs: [...alknet, 'alknet bus'],
+  },
   'forward-direct': { label: 'no forwarder', ...forwards, needs: ['load'] },
   'forward-net': { label: 'node:net pipe', ...forwards, needs: ['load'] },
   'forward-socat': { label: 'socat -b 131072', ...forwards, needs: ['load', 'socat'] },
@@ -41,7 +48,7 @@ export const peerNames = Object.keys(peers)
 
 export const metricNames = [
   ...['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
-  ...['events', 'latency'],
+  ...['events', 'latency', 'fanout', 'idlebus'],
   ...['forward', 'forward-rtt', 'forward-conns', 'forward-http', 'forward-idle'],
 ]
 

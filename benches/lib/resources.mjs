@@ -1,9 +1,11 @@
 // What the peers need besides code: keys, a certificate, a Redis. All of it is made here, in a directory of its own, and goes away.
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { ensurePeers } from '../../scripts/peers.mjs'
 import { findProgram, root } from '../../scripts/support.mjs'
 import { ensureBore, ensureLoad } from './programs.mjs'
@@ -15,6 +17,8 @@ const makers = {
   'redis-server': makeRedis,
   'ssh2 native crypto': checkSsh2,
   'alknet build': checkAlknet,
+  'alknet bus': startBus,
+  'ws hub': startWsHub,
   program: checkProgram,
   load: async () => ({ load: await ensureLoad() }),
   bore: async () => ({ bore: await ensureBore() }),
@@ -101,6 +105,39 @@ function checkProgram() {
 async function ensureProgram(name) {
   if (!findProgram(name)) await ensurePeers({ programs: [name] })
   return programPath(name)
+}
+
+async function startBus(directory) {
+  const key = (name) => path.join(directory, name)
+  const words = [
+    'serve',
+    '--bus',
+    '--key',
+    key('host_key'),
+    '--authorized-keys',
+    key('client_key.pub'),
+  ]
+  const where = ['--listen', '127.0.0.1:0', '--json', '--quiet']
+  const { line, pid, stop } = await startHub([path.join(root, 'bin/alknet.js'), ...words, ...where])
+  const { connectionString } = JSON.parse(line)
+  return { bus: { connectionString, pid }, release: stop }
+}
+
+async function startWsHub() {
+  const hub = path.join(root, 'benches/lib/ws-hub.mjs')
+  const { line, pid, stop } = await startHub([hub])
+  return { wsHub: { port: Number(line), pid }, release: stop }
+}
+
+/** Starts a Node program that says its address in its first line. */
+async function startHub(args) {
+  const env = { ...process.env, NODE_ENV: 'production' }
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const stop = () => child.kill('SIGKILL')
+  const lines = createInterface({ input: child.stdout })
+  const gone = () => Promise.reject(new Error('a hub did not start'))
+  const [line] = await Promise.race([once(lines, 'line'), once(child, 'exit').then(gone)])
+  return { line, pid: child.pid, stop }
 }
 
 function programPath(name) {

@@ -1,0 +1,31 @@
+export const title = 'Idle subscribers'
+export const about =
+  '1000 idle subscribers of a bus on one session: growth of resident memory of the hub and of the client after gc, per subscriber.'
+export const units = {
+  idlebus_KiB_per_subscriber: 'KiB',
+  idlebus_hub_KiB: 'KiB',
+  idlebus_client_KiB: 'KiB',
+}
+export const settings = { full: { subscribers: 1000 }, quick: { subscribers: 1000 } }
+export const kind = 'bus'
+
+const WARM_UP = 20
+
+export async function server() {
+  return { address: {}, calls: {} }
+}
+
+export async function client({ peer, context, settings, bothEnds }) {
+  const held = [await peer.subscribeIdle(context, WARM_UP)]
+  const before = await bothEnds({ gc: true })
+  held.push(await peer.subscribeIdle(context, settings.subscribers))
+  const after = await bothEnds({ gc: true })
+  if (held.flat().length !== WARM_UP + settings.subscribers) throw new Error('some are missing')
+  const growth = (end, what) => (after[end][what] - before[end][what]) / 1024 / settings.subscribers
+  const [hub, own] = [growth('server', 'othersRss'), growth('client', 'rss')]
+  return {
+    idlebus_KiB_per_subscriber: hub + own,
+    idlebus_hub_KiB: hub,
+    idlebus_client_KiB: own,
+  }
+}
