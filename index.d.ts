@@ -539,6 +539,11 @@ export interface AlknetBusOptions {
     action: AlknetBusAction,
     topic: string,
   ): boolean | Promise<boolean>
+  /**
+   * Addresses of NATS, of one cluster: `'nats://host:4222'`, `'nats://user:password@host:4222'`, `'tls://…'`. All servers with a bus over it are
+   * one bus. `serve()` rejects when none of them answers: `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, `EACCES`. Default: this server alone.
+   */
+  nats?: string | readonly string[]
   /** The longest frame, who it is from included. Default 1 048 576, at most 67 108 864. */
   maxFrame?: number
   /** Bytes that may wait for one subscriber before it is closed. Default 3 145 728; its stream holds up to 1 048 576 besides. */
@@ -559,6 +564,8 @@ export interface AlknetBusMetrics {
   subscriptions: number
   /** Events that came. */
   published: number
+  /** Events that came from other servers. */
+  received: number
   /** Events handed to subscribers, each subscriber counted. */
   delivered: number
   /** Events that came when nobody was subscribed to them. */
@@ -567,6 +574,8 @@ export interface AlknetBusMetrics {
   droppedSlowConsumer: number
   /** Events that a subscriber had not taken when it went away. */
   droppedGone: number
+  /** Events that could not be sent to other servers, or not be taken from them fast enough. */
+  droppedCluster: number
   /** Events that their publisher may not publish. */
   droppedNotPermitted: number
   /** Frames that are no events. */

@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it, vi } from 'vitest'
 import { connect, createAlknetEventTarget } from '../index.js'
 import { discard } from './support/alknet.js'
-import { alknetProgram, plainEnv } from './support/cli.js'
+import { plainEnv } from './support/cli.js'
 import { clientKey, hostKey } from './support/keys.js'
 import { type Program, start } from './support/program.js'
 
-const run = (...args: string[]): Program => start(alknetProgram, args, { env: plainEnv })
+const bin = fileURLToPath(new URL('../bin/alknet.js', import.meta.url))
+const run = (...args: string[]): Program =>
+  start(process.execPath, [bin, ...args], { env: plainEnv })
 
 interface Listening {
   connectionString: string
@@ -29,7 +32,11 @@ async function serveBus() {
 }
 
 const publish = (input: string, ...args: string[]) =>
-  spawnSync(alknetProgram, ['bus', 'publish', ...args], { env: plainEnv, encoding: 'utf8', input })
+  spawnSync(process.execPath, [bin, 'bus', 'publish', ...args], {
+    env: plainEnv,
+    encoding: 'utf8',
+    input,
+  })
 
 describe('alknet bus', () => {
   it('publishes arguments and lines, and tails some topics or all', async () => {

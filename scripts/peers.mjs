@@ -8,6 +8,7 @@ const packages = {
   curl: 'curl',
   'fail2ban-regex': 'fail2ban',
   microsocks: 'microsocks',
+  'nats-server': 'nats-server',
   openssl: 'openssl',
   proxychains4: 'proxychains4',
   python3: 'python3',

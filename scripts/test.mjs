@@ -28,7 +28,7 @@ import {
 
 const apart = ['--package', '--runtimes']
 const peers = [
-  ...['curl', 'microsocks', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
+  ...['curl', 'microsocks', 'nats-server', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
   ...['fail2ban-regex', 'ssh', 'ssh-keygen', 'sshd', 'tinyproxy'],
 ]
 

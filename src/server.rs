@@ -156,7 +156,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         .transpose()?;
     let limits = &options.limits;
     let backlog = Backlog::new(limits.max_pending);
-    let bus = Bus::start(options.bus.as_ref(), &backlog, &scope)?;
+    let bus = Bus::start(options.bus.as_ref(), &backlog, &scope).await?;
     let most_channels = limits.max_channels.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
     let channels = Arc::new(Semaphore::new(most_channels));
     let policy = Arc::new(Policy {

@@ -2,7 +2,7 @@
 import type * as contract from '../index.js'
 import type { NativeBusOptions } from '../native/binding.js'
 import { invalidType } from './errors.js'
-import { defined, integer } from './options.js'
+import { defined, integer, text } from './options.js'
 
 const MOST = 0xffff_ffff
 const LARGEST_FRAME = 64 * 1024 * 1024
@@ -26,6 +26,14 @@ export function busOptions(
     maxQueue: integer(`${name}.maxQueue`, given.maxQueue, 1, MOST),
     maxSubscriptions: integer(`${name}.maxSubscriptions`, given.maxSubscriptions, 1, MOST),
     maxRate: integer(`${name}.maxRate`, given.maxRate, 1, MOST),
+    nats: addresses(`${name}.nats`, given.nats),
     asks: authorize !== undefined,
   })
+}
+
+function addresses(name: string, value: string | readonly string[] | undefined) {
+  if (value === undefined) return undefined
+  const list = typeof value === 'string' ? [value] : value
+  if (!Array.isArray(list)) throw invalidType(name, 'a string or an array of them', value)
+  return list.map((address) => text(name, address) ?? '')
 }

@@ -21,6 +21,8 @@ pub struct NativeBusOptions {
     pub max_queue: Option<u32>,
     pub max_subscriptions: Option<u32>,
     pub max_rate: Option<u32>,
+    /// Addresses of NATS.
+    pub nats: Option<Vec<String>>,
     /// Whether the program is asked what clients may do.
     pub asks: Option<bool>,
 }
@@ -37,6 +39,7 @@ impl NativeBusOptions {
             max_subscriptions: size(self.max_subscriptions, default.max_subscriptions),
             max_rate: self.max_rate,
         };
+        options.nats = self.nats.unwrap_or_default();
         let questions = self.asks.unwrap_or_default().then(Arc::<Questions>::default);
         options.authorize = questions.clone().map(|asked| asked as Arc<dyn Authorize>);
         (options, questions)
@@ -50,10 +53,12 @@ pub struct NativeBusMetrics {
     pub topics: f64,
     pub subscriptions: f64,
     pub published: f64,
+    pub received: f64,
     pub delivered: f64,
     pub unheard: f64,
     pub dropped_slow_consumer: f64,
     pub dropped_gone: f64,
+    pub dropped_cluster: f64,
     pub dropped_not_permitted: f64,
     pub dropped_invalid: f64,
     pub dropped_too_large: f64,
@@ -67,10 +72,12 @@ impl From<BusMetrics> for NativeBusMetrics {
             topics: metrics.topics as f64,
             subscriptions: metrics.subscriptions as f64,
             published: metrics.published as f64,
+            received: metrics.received as f64,
             delivered: metrics.delivered as f64,
             unheard: metrics.unheard as f64,
             dropped_slow_consumer: metrics.dropped_slow_consumer as f64,
             dropped_gone: metrics.dropped_gone as f64,
+            dropped_cluster: metrics.dropped_cluster as f64,
             dropped_not_permitted: metrics.dropped_not_permitted as f64,
             dropped_invalid: metrics.dropped_invalid as f64,
             dropped_too_large: metrics.dropped_too_large as f64,

@@ -13,6 +13,8 @@ use crate::error::{Code, Error, Phase};
 
 pub use codec::{DEFAULT_MAX_FRAME, Decoder, FrameError, HEADER, LARGEST_MAX_FRAME, encode};
 pub use envelope::{Control, Envelope, MAX_DEPTH, MAX_SUBSCRIPTIONS, MAX_TOPIC};
+#[cfg(feature = "nats")]
+pub(crate) use hub::Nats;
 pub(crate) use hub::{Access, Hub, Who};
 pub use hub::{BusAction, BusLimits, BusMetrics};
 

@@ -22,6 +22,9 @@ pub struct BusOptions {
     pub limits: BusLimits,
     /// Who is asked what a client may do, once for each topic and session, after the rules of its key. Default: nobody.
     pub authorize: Option<Arc<dyn Authorize>>,
+    /// Addresses of NATS (`nats://[USER:PASSWORD@]HOST:PORT`, `tls://…`), of one cluster: all servers with a bus over it are one bus. Needs the
+    /// feature `nats`. Default: this server alone.
+    pub nats: Vec<String>,
 }
 
 impl fmt::Debug for BusOptions {
@@ -48,7 +51,7 @@ impl Bus {
     ///
     /// # Errors
     /// `ERR_ALKNET_CONFIG`.
-    pub(super) fn start(
+    pub(super) async fn start(
         options: Option<&BusOptions>,
         backlog: &Arc<Backlog>,
         scope: &Scope,
@@ -56,6 +59,9 @@ impl Bus {
         let Some(options) = options else { return Ok(None) };
         options.limits.check()?;
         let bus = Self { hub: Hub::new(options.limits), authorize: options.authorize.clone() };
+        if !options.nats.is_empty() {
+            join_cluster(&bus.hub, &options.nats, scope).await?;
+        }
         bus.bridge(backlog, scope);
         Ok(Some(bus))
     }
@@ -86,6 +92,18 @@ impl Bus {
     pub(super) fn metrics(&self) -> BusMetrics {
         self.hub.metrics()
     }
+}
+
+#[cfg(feature = "nats")]
+async fn join_cluster(hub: &Arc<Hub>, servers: &[String], scope: &Scope) -> Result<()> {
+    hub.join_cluster(crate::event::Nats::connect(servers, hub, scope).await?);
+    Ok(())
+}
+
+#[cfg(not(feature = "nats"))]
+async fn join_cluster(_: &Arc<Hub>, _: &[String], _: &Scope) -> Result<()> {
+    let message = "a bus over NATS was asked for, and this program is built without it";
+    Err(crate::error::Error::config(message).hint("build it with the feature nats"))
 }
 
 /// What a client may: by its key, then by the program.

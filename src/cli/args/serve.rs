@@ -98,9 +98,17 @@ pub(in crate::cli) struct Serve {
         help_heading = "What clients may do"
     )]
     pub(in crate::cli) proxy: Option<String>,
-    /// Have a bus of events: what clients publish goes to those who are subscribed
-    #[arg(long, env = "ALKNET_BUS", help_heading = "Events")]
-    pub(in crate::cli) bus: bool,
+    /// Have a bus of events: what clients publish goes to those who are subscribed; with addresses of NATS, across all servers there
+    #[arg(
+        long,
+        value_name = "NATS://…",
+        num_args = 0..=1,
+        default_missing_value = "local",
+        env = "ALKNET_BUS",
+        hide_env_values = true,
+        help_heading = "Events"
+    )]
+    pub(in crate::cli) bus: Option<String>,
     /// Serve counters for Prometheus here, at /metrics; anybody who can connect may read them
     #[arg(long, value_name = "ADDR:PORT", env = "ALKNET_METRICS", help_heading = "Events")]
     pub(in crate::cli) metrics: Option<String>,

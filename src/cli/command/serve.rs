@@ -41,7 +41,7 @@ pub(in crate::cli) async fn serve(
         proxy: proxy(options.proxy.as_deref())?,
         // Nobody here would take them.
         control: false,
-        bus: options.bus.then(BusOptions::default),
+        bus: options.bus.as_deref().map(bus),
         metrics: options.metrics.clone(),
         ..ServeOptions::default()
     })
@@ -99,6 +99,15 @@ fn policy(options: &Serve) -> Option<ForwardPolicy> {
         gateway_ports: options.gateway_ports,
         ..ForwardPolicy::default()
     })
+}
+
+/// `local`, or addresses of NATS with commas between.
+fn bus(wanted: &str) -> BusOptions {
+    let mut options = BusOptions::default();
+    if wanted != "local" {
+        options.nats = wanted.split(',').map(|address| address.trim().to_owned()).collect();
+    }
+    options
 }
 
 async fn reload(server: &Server, report: &Report) {

@@ -14,6 +14,8 @@ pub struct BusMetrics {
     pub subscriptions: u64,
     /// Events that came.
     pub published: u64,
+    /// Events that came from other servers.
+    pub received: u64,
     /// Events handed to subscribers, each subscriber counted.
     pub delivered: u64,
     /// Events that came when nobody was subscribed to them.
@@ -22,6 +24,8 @@ pub struct BusMetrics {
     pub dropped_slow_consumer: u64,
     /// Events that a subscriber had not taken when it went away.
     pub dropped_gone: u64,
+    /// Events that could not be sent to other servers, or not be taken from them fast enough.
+    pub dropped_cluster: u64,
     /// Events that their publisher may not publish.
     pub dropped_not_permitted: u64,
     /// Frames that are no events.
@@ -34,12 +38,13 @@ pub struct BusMetrics {
 
 impl BusMetrics {
     /// Name, value and help of each, and whether it only grows: what a text for Prometheus is made of.
-    pub fn table(&self) -> [(&'static str, u64, &'static str, bool); 12] {
+    pub fn table(&self) -> [(&'static str, u64, &'static str, bool); 14] {
         [
             ("members", self.members, "Streams that are bridged.", false),
             ("topics", self.topics, "Topics with subscribers.", false),
             ("subscriptions", self.subscriptions, "Subscriptions.", false),
             ("published_total", self.published, "Events that came.", true),
+            ("received_total", self.received, "Events from other servers.", true),
             ("delivered_total", self.delivered, "Events handed to subscribers.", true),
             ("unheard_total", self.unheard, "Events without a subscriber.", true),
             (
@@ -52,6 +57,12 @@ impl BusMetrics {
                 "dropped_gone_total",
                 self.dropped_gone,
                 "Events that a subscriber had not taken when it went away.",
+                true,
+            ),
+            (
+                "dropped_cluster_total",
+                self.dropped_cluster,
+                "Events lost on the way to other servers or from them.",
                 true,
             ),
             (
@@ -84,6 +95,8 @@ pub(super) struct Counters {
     pub(super) subscriptions: Counter,
     pub(super) published: Counter,
     pub(super) delivered: Counter,
+    pub(super) received: Counter,
+    pub(super) cluster: Counter,
     pub(super) unheard: Counter,
     pub(super) slow_consumer: Counter,
     pub(super) gone: Counter,
@@ -118,6 +131,8 @@ impl Counters {
             subscriptions: self.subscriptions.get(),
             published: self.published.get(),
             delivered: self.delivered.get(),
+            received: self.received.get(),
+            dropped_cluster: self.cluster.get(),
             unheard: self.unheard.get(),
             dropped_slow_consumer: self.slow_consumer.get(),
             dropped_gone: self.gone.get(),

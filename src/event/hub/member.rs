@@ -219,8 +219,12 @@ impl Session {
         }
         let (frames, count) = (frames.split().freeze(), std::mem::take(count));
         let Leaving { hub, member, .. } = &self.leaving;
-        if let Some(crowded) = hub.publish(member.id, topic, &frames, count) {
+        let crowd = hub.publish(member.id, topic, &frames, count);
+        if let Some(crowded) = crowd.member {
             self.meanwhile(async move { crowded.outbox.room().await }).await?;
+        }
+        if let Some(room) = crowd.cluster {
+            self.meanwhile(room).await?;
         }
         match self.rate.pause(Instant::now(), count) {
             Some(pause) => self.meanwhile(tokio::time::sleep(pause)).await,
@@ -266,7 +270,10 @@ impl Session {
             let why = match self.why_not(&topic).await? {
                 None => {
                     self.leaving.topics.insert(topic.as_str().into());
-                    self.leaving.hub.subscribe(&self.leaving.member, &topic, echo);
+                    let Leaving { hub, member, .. } = &self.leaving;
+                    if let Some(known) = hub.subscribe(member, &topic, echo) {
+                        self.meanwhile(known).await?;
+                    }
                     accepted.push(topic);
                     continue;
                 }

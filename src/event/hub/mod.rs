@@ -8,21 +8,26 @@ mod access;
 mod counters;
 mod head;
 mod member;
+#[cfg(feature = "nats")]
+mod nats;
 mod outbox;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 
 pub(crate) use access::Access;
 pub use access::BusAction;
 pub use counters::BusMetrics;
 use counters::Counters;
+#[cfg(feature = "nats")]
+pub(crate) use nats::Nats;
 use outbox::{Outbox, Pushed};
 
 use super::codec::{DEFAULT_MAX_FRAME, LARGEST_MAX_FRAME};
@@ -91,6 +96,7 @@ pub(crate) struct Hub {
     limits: BusLimits,
     topics: RwLock<Topics>,
     counters: Counters,
+    cluster: OnceLock<Arc<dyn Cluster>>,
     last_id: AtomicU64,
 }
 
@@ -105,6 +111,37 @@ struct Subscriber {
     member: Arc<Member>,
     /// Whether it hears its own events.
     echo: bool,
+}
+
+/// Hubs of other servers.
+pub(crate) trait Cluster: Send + Sync + 'static {
+    /// Sends whole frames of `count` events of one topic to them. Gives what to wait for when there is no room.
+    fn publish(&self, topic: &str, frames: &Bytes, count: u64) -> Option<BoxFuture<'static, ()>>;
+
+    /// A topic has its first subscriber here. Ready when their events of it come.
+    fn wanted(&self, topic: &str) -> BoxFuture<'static, ()>;
+
+    /// A topic has lost its last subscriber here.
+    fn unwanted(&self, topic: &str);
+}
+
+/// To which subscribers of a topic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Those that named it.
+    Named,
+    /// Those that are subscribed to everything, and did not name it.
+    All,
+    Both,
+}
+
+/// What a publisher should wait for.
+#[derive(Default)]
+struct Crowd {
+    /// A subscriber.
+    member: Option<Arc<Member>>,
+    /// The way to other servers.
+    cluster: Option<BoxFuture<'static, ()>>,
 }
 
 /// A member as others see it.
@@ -126,6 +163,7 @@ impl Hub {
             limits,
             topics: RwLock::default(),
             counters: Counters::default(),
+            cluster: OnceLock::new(),
             last_id: AtomicU64::new(0),
         })
     }
@@ -142,8 +180,18 @@ impl Hub {
         self.counters.read(self.topics.read().named.len())
     }
 
-    /// Subscribes a member, or changes its subscription.
-    fn subscribe(&self, member: &Arc<Member>, topic: &str, echo: bool) {
+    /// Publishes to `cluster` too, and subscribes to it. Once, before there are members.
+    pub(crate) fn join_cluster(&self, cluster: Arc<dyn Cluster>) {
+        let _ = self.cluster.set(cluster);
+    }
+
+    /// Subscribes a member, or changes its subscription. Gives what to wait for until events of other servers come.
+    fn subscribe(
+        &self,
+        member: &Arc<Member>,
+        topic: &str,
+        echo: bool,
+    ) -> Option<BoxFuture<'static, ()>> {
         let mut topics = self.topics.write();
         let subscribers = match topics.named.get_mut(topic) {
             _ if topic == EVERYTHING => &mut topics.all,
@@ -151,12 +199,16 @@ impl Hub {
             None => topics.named.entry(topic.into()).or_default(),
         };
         match subscribers.iter_mut().find(|other| other.member.id == member.id) {
-            Some(known) => known.echo = echo,
-            None => {
-                subscribers.push(Subscriber { member: Arc::clone(member), echo });
-                self.counters.subscriptions.add(1);
+            Some(known) => {
+                known.echo = echo;
+                return None;
             }
+            None => subscribers.push(Subscriber { member: Arc::clone(member), echo }),
         }
+        let first = subscribers.len() == 1;
+        self.counters.subscriptions.add(1);
+        // Under the lock: a cluster hears of comings and goings in their order.
+        self.cluster.get().filter(|_| first).map(|cluster| cluster.wanted(topic))
     }
 
     fn unsubscribe(&self, member: &Member, topic: &str) {
@@ -170,6 +222,12 @@ impl Hub {
         let before = subscribers.len();
         subscribers.retain(|other| other.member.id != member.id);
         self.counters.subscriptions.take_away((before - subscribers.len()) as u64);
+        if subscribers.is_empty()
+            && before > 0
+            && let Some(cluster) = self.cluster.get()
+        {
+            cluster.unwanted(topic);
+        }
         if subscribers.is_empty() {
             topics.named.remove(topic);
         } else if subscribers.capacity() > 4 * subscribers.len().max(4) {
@@ -177,28 +235,57 @@ impl Hub {
         }
     }
 
-    /// Hands frames of `count` events of one topic to its subscribers. Returns one that should be waited for.
-    fn publish(&self, from: u64, topic: &str, frames: &Bytes, count: u64) -> Option<Arc<Member>> {
+    /// Hands frames of `count` events of one topic to its subscribers, here and elsewhere.
+    fn publish(&self, from: u64, topic: &str, frames: &Bytes, count: u64) -> Crowd {
         self.counters.published.add(count);
+        let cluster = self.cluster.get().and_then(|all| all.publish(topic, frames, count));
+        Crowd { member: self.hand_on(Some(from), topic, Reach::Both, frames, count), cluster }
+    }
+
+    /// Hands frames from another server to subscribers here. Returns one that should be waited for.
+    #[cfg(feature = "nats")]
+    fn receive(
+        &self,
+        topic: &str,
+        reach: Reach,
+        frames: &Bytes,
+        count: u64,
+    ) -> Option<Arc<Member>> {
+        self.counters.received.add(count);
+        self.hand_on(None, topic, reach, frames, count)
+    }
+
+    fn hand_on(
+        &self,
+        from: Option<u64>,
+        topic: &str,
+        reach: Reach,
+        frames: &Bytes,
+        count: u64,
+    ) -> Option<Arc<Member>> {
         let topics = self.topics.read();
         let named = topics.named.get(topic).map_or(&[][..], Vec::as_slice);
         if named.is_empty() && topics.all.is_empty() {
-            self.counters.unheard.add(count);
+            if from.is_some() {
+                self.counters.unheard.add(count);
+            }
             return None;
         }
         // Who is subscribed to this topic and to all gets it once.
-        let others = topics.all.iter().filter(|all| {
+        let all = if reach == Reach::Named { &[][..] } else { &topics.all[..] };
+        let others = all.iter().filter(|all| {
             let member = all.member.id;
             named.iter().all(|subscriber| subscriber.member.id != member)
         });
+        let named = if reach == Reach::All { &[][..] } else { named };
         let mut crowded = None;
         for Subscriber { member, echo } in named.iter().chain(others) {
-            if member.id == from && !echo {
+            if Some(member.id) == from && !echo {
                 continue;
             }
             match member.outbox.push(frames, count, self.limits.max_queue, SLOW) {
                 // Who waits for itself waits for ever.
-                Pushed::Crowded if member.id != from => crowded = Some(member),
+                Pushed::Crowded if Some(member.id) != from => crowded = Some(member),
                 Pushed::Overflow(lost) => self.counters.slow_consumer.add(lost),
                 Pushed::Taken | Pushed::Crowded | Pushed::Gone => {}
             }
