@@ -206,7 +206,7 @@ fn topic_of(subject: &str) -> Option<String> {
     let mut rest = subject.strip_prefix(PREFIX)?;
     let mut topic = Vec::with_capacity(rest.len());
     while let Some(at) = rest.find('=') {
-        topic.extend_from_slice(rest[..at].as_bytes());
+        topic.extend_from_slice(&rest.as_bytes()[..at]);
         topic.push(u8::from_str_radix(rest.get(at + 1..at + 3)?, 16).ok()?);
         rest = &rest[at + 3..];
     }

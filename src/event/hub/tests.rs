@@ -20,7 +20,7 @@ impl Access for Rules {
         self.0.contains(&format!("{} {topic}", action.as_str()).as_str())
     }
 
-    fn ask(&self, _: BusAction, topic: &str) -> futures_util::future::BoxFuture<'static, bool> {
+    fn ask(&self, _: BusAction, topic: &str) -> BoxFuture<'static, bool> {
         std::future::ready(topic != "asked in vain").boxed()
     }
 }
