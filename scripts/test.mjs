@@ -28,8 +28,8 @@ import {
 
 const apart = ['--package', '--runtimes']
 const peers = [
-  ...['curl', 'microsocks', 'nats-server', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
-  ...['fail2ban-regex', 'ssh', 'ssh-keygen', 'sshd', 'tinyproxy'],
+  ...['curl', 'microsocks', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
+  ...['fail2ban-regex', 'nats-server', 'ssh', 'ssh-keygen', 'sshd', 'tinyproxy'],
 ]
 
 async function main(args) {

@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -15,6 +14,8 @@ use tokio::time::Instant;
 
 use super::access::{BusAction, Known, Permits};
 use super::head::Head;
+use super::pace::Rate;
+use super::wire::{Pipe, READ};
 use super::{Hub, Member, Who, refusal};
 use crate::event::codec::{Decoder, FrameError, encode};
 use crate::event::envelope::{Control, Envelope};
@@ -23,8 +24,7 @@ use crate::io::{BoxIo, ByteQueue};
 /// Frames in a row that may be bad before a member is given up: as in `ts/event-link.ts`.
 const MAX_BAD_FRAMES: u32 = 16;
 
-/// Bytes read at once, and bytes after which the other tasks of the thread have their turn.
-const READ: usize = 64 * 1024;
+/// Bytes after which the other tasks of the thread have their turn.
 const FAIR: usize = 256 * 1024;
 
 /// How long the last frames may take to leave, and the stream to end.
@@ -57,7 +57,7 @@ pub(super) async fn run(hub: Arc<Hub>, member: Arc<Member>, io: BoxIo, who: Who)
 }
 
 /// Why a member's stream is over.
-enum End {
+pub(super) enum End {
     /// Its own end.
     Eof,
     /// The stream was lost.
@@ -372,106 +372,5 @@ impl From<FrameError> for Fault {
 impl From<End> for Fault {
     fn from(end: End) -> Self {
         Self::End(end)
-    }
-}
-
-/// The stream, what has come on it, and what is on its way.
-struct Pipe {
-    io: BoxIo,
-    incoming: ByteQueue,
-    space: BytesMut,
-    current: ByteQueue,
-}
-
-impl Pipe {
-    /// Sends, and reads: how many bytes have come.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        hub: &Hub,
-        member: &Member,
-    ) -> Poll<Result<usize, End>> {
-        if let Some(end) = self.poll_send(cx, hub, member) {
-            return Poll::Ready(Err(end));
-        }
-        match self.io.poll_fill(cx, &mut self.incoming, &mut self.space, READ) {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Eof)),
-            Poll::Ready(Ok(came)) => Poll::Ready(Ok(came)),
-            Poll::Ready(Err(_)) => Poll::Ready(Err(End::Lost)),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// Sends what there is and the stream takes. Returns why the member is over, if it is.
-    fn poll_send(&mut self, cx: &mut Context<'_>, hub: &Hub, member: &Member) -> Option<End> {
-        member.outbox.task.register(cx.waker());
-        loop {
-            if !self.current.has_remaining() {
-                match member.outbox.take(&mut self.current) {
-                    Some(events) => hub.counters.delivered.add(events),
-                    None if member.outbox.is_slow() => return Some(End::Slow),
-                    None => return flushed(Pin::new(&mut self.io).poll_flush(cx)),
-                }
-            }
-            match self.io.poll_give(cx, &mut self.current) {
-                Poll::Ready(Ok(0) | Err(_)) => return Some(End::Lost),
-                Poll::Ready(Ok(count)) => member.outbox.written(count),
-                Poll::Pending => return member.outbox.is_slow().then_some(End::Slow),
-            }
-        }
-    }
-}
-
-fn flushed(flush: Poll<io::Result<()>>) -> Option<End> {
-    matches!(flush, Poll::Ready(Err(_))).then_some(End::Lost)
-}
-
-/// How fast a member publishes.
-struct Rate {
-    max: Option<u32>,
-    since: Instant,
-    count: u64,
-}
-
-impl Rate {
-    /// Counts events; how long to wait until more may come.
-    fn pause(&mut self, now: Instant, count: u64) -> Option<Duration> {
-        let max = u64::from(self.max?);
-        let second = Duration::from_secs(1);
-        if now.saturating_duration_since(self.since) >= second {
-            (self.since, self.count) = (now, 0);
-        }
-        self.count += count;
-        if self.count < max {
-            return None;
-        }
-        // A batch may be worth more than a second.
-        let seconds = self.count / max;
-        self.count %= max;
-        let until = self.since + second * u32::try_from(seconds).unwrap_or(u32::MAX);
-        self.since = until;
-        Some(until.saturating_duration_since(now))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_publisher_is_slowed_down_to_its_rate() {
-        let began = Instant::now();
-        let mut rate = Rate { max: Some(100), since: began, count: 0 };
-        let mut now = began;
-        for _ in 0..100 {
-            if let Some(pause) = rate.pause(now, 10) {
-                now += pause;
-            }
-        }
-        // Events of the first second come at once.
-        let seconds = now.duration_since(began).as_secs();
-        assert!((9..=10).contains(&seconds), "{seconds}");
-        let mut free = Rate { max: None, since: began, count: 0 };
-        assert_eq!(free.pause(began, 1_000_000), None);
     }
 }

@@ -11,8 +11,10 @@ mod member;
 #[cfg(feature = "nats")]
 mod nats;
 mod outbox;
+mod pace;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
