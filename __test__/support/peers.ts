@@ -8,11 +8,7 @@ import { describe } from 'vitest'
 export type Peer =
   | ('ssh' | 'sshd' | 'curl' | 'openssl' | 'asyncssh' | 'ssh-audit')
   | ('socat' | 'proxychains4' | 'redis-server' | 'redis-cli')
-<<<<<<< HEAD
-  | ('microsocks' | 'tinyproxy' | 'fail2ban-regex')
-=======
-  | ('microsocks' | 'nats-server' | 'tinyproxy')
->>>>>>> 9e755c8 (event: one bus for many servers, over NATS)
+  | ('microsocks' | 'nats-server' | 'tinyproxy' | 'fail2ban-regex')
 
 /** Python of a virtual environment with asyncssh: `ALKNET_PYTHON`, or the one in the cache directory. */
 function python(): string {
