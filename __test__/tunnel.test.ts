@@ -353,6 +353,74 @@ describe('alknet tunnel', () => {
     expect(await roundTrip(echo.port, 'same')).toBe('same')
   })
 
+  it('serves 200 users of one agent at once, each with its own bytes', async () => {
+    const echo = await startEcho()
+    const { session } = await chain()
+    const one = async (i: number) => {
+      const peer = await user(session(echo.port))
+      peer.send({ type: type.connect, id: 1, port: echo.port })
+      peer.send({ type: type.data, id: 1, payload: Buffer.from(`user ${i}`) })
+      const { payload } = await peer.message((m) => m.type === type.data)
+      return `${payload}`
+    }
+    const got = await Promise.all(Array.from({ length: 200 }, (_, i) => one(i)))
+    expect(got).toEqual(Array.from({ length: 200 }, (_, i) => `user ${i}`))
+  })
+
+  it('survives malformed messages by the thousand, from users and from agents', async () => {
+    const echo = await startEcho()
+    const { runner, session } = await chain()
+    const stranger = await startOriginalAgent(url(runner.at), 'kohakuriver-task-66')
+    const noisy = await user(session(echo.port))
+    // Not random, so that a failure comes again.
+    let state = 1
+    const next = () => {
+      state = (state * 48_271) % 2_147_483_647
+      return state
+    }
+    for (let i = 0; i < 5_000; i += 1) {
+      const message = Buffer.alloc(next() % 24)
+      for (let at = 0; at < message.length; at += 1) message[at] = next() % 24
+      // Ids of a few connections, and ports where nobody is.
+      if (message.length > 7) message.fill(0, 2, 5).fill(0, 6, 7)
+      noisy.socket.send(message)
+      stranger.socket.send(message)
+    }
+    const quiet = await user(session(echo.port))
+    quiet.send({ type: type.connect, id: 1, port: echo.port })
+    quiet.send({ type: type.data, id: 1, payload: Buffer.from('unharmed') })
+    const answer = await quiet.message((m) => m.type === type.data)
+    expect(`${answer.payload}`).toBe('unharmed')
+    noisy.send({ type: type.connect, id: 4_000_000_000, port: echo.port })
+    await noisy.message((m) => m.id === 4_000_000_000 && m.type === type.connected)
+  })
+
+  for (const victim of ['agent', 'runner', 'host'] as const) {
+    it(`resets what is in flight when the ${victim} is killed, rather than end it`, async () => {
+      const source = await startTcp((socket) => {
+        const more = () => {
+          while (!socket.destroyed && socket.write(Buffer.alloc(65_536)));
+        }
+        socket.on('drain', more)
+        more()
+      })
+      const pieces = await chain()
+      const forward = await startForward(pieces.host.at, source.port)
+      const socket = tcp(forward.port, '127.0.0.1')
+      const ended = new Promise((resolve) => {
+        socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code))
+        socket.on('end', () => resolve('an end, as if that were all'))
+      })
+      await once(socket, 'data')
+      socket.resume()
+      const piece = pieces[victim]
+      const program = 'program' in piece ? piece.program : piece
+      program.kill('SIGKILL')
+      expect(await ended).toBe('ECONNRESET')
+      expect(await forward.program.json()).toMatchObject({ event: 'down' })
+    })
+  }
+
   it('carries datagrams, whole and never mixed', async () => {
     const service = createSocket('udp4')
     service.on('message', (datagram, from) => service.send(datagram, from.port, from.address))
