@@ -2,6 +2,8 @@
 
 mod client;
 mod io;
+#[cfg(any(feature = "cli", feature = "fuzzing"))]
+pub(crate) mod raw;
 mod serve;
 mod site;
 mod socket;

@@ -37,7 +37,9 @@ async fn answer(request: &[u8]) -> String {
     said
 }
 
-async fn open(path: &str) -> (Result<WebSocket, crate::Error>, Result<Served, crate::Error>) {
+async fn open(
+    path: &str,
+) -> (Result<WebSocket, crate::error::Error>, Result<Served, crate::error::Error>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (near, far): (BoxIo, BoxIo) = (Box::new(near), Box::new(far));
     let wanted = Upgrade {

@@ -10,11 +10,11 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::frame::readable;
 use super::socket::Socket;
 use crate::error::{Code, Error, Phase, Result};
+use crate::http::raw::{Failure, Message};
 
 /// How often the other end is asked for a sign of life. The originals answer, and ask every 20 s themselves.
 const ASK: Duration = Duration::from_secs(15);
@@ -73,7 +73,7 @@ struct Watch {
 
 async fn read<S>(mut stream: S, end: &impl End, watch: &Watch) -> Error
 where
-    S: Stream<Item = tungstenite::Result<Message>> + Unpin,
+    S: Stream<Item = Result<Message, Failure>> + Unpin,
 {
     loop {
         let message = match stream.next().await {
@@ -97,7 +97,7 @@ where
 
 async fn write<S>(sink: &mut S, end: &impl End, watch: &Watch) -> Error
 where
-    S: Sink<Message, Error = tungstenite::Error> + Unpin,
+    S: Sink<Message, Error = Failure> + Unpin,
 {
     loop {
         match send(sink, end, watch).await {
@@ -108,9 +108,9 @@ where
     }
 }
 
-async fn send<S>(sink: &mut S, end: &impl End, watch: &Watch) -> tungstenite::Result<bool>
+async fn send<S>(sink: &mut S, end: &impl End, watch: &Watch) -> Result<bool, Failure>
 where
-    S: Sink<Message, Error = tungstenite::Error> + Unpin,
+    S: Sink<Message, Error = Failure> + Unpin,
 {
     while let Some(message) = end.next() {
         let is_last = matches!(message, Message::Close(_));

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
-use tokio_tungstenite::tungstenite::Message;
 
 use super::carry::{End, carry, closed};
 use super::flow::{Pull, Stage};
@@ -19,6 +18,7 @@ use super::frame::{Kind, Proto};
 use super::mux::{Event, Fault, MAX_IDS, Mux, Side};
 use super::socket::Socket;
 use crate::error::{Code, Error, Phase, Refusal, Result};
+use crate::http::raw::Message;
 
 /// How long a connection without credits may hold the others up by not being read.
 const STALL: Duration = Duration::from_secs(1);

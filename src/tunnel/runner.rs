@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Message;
 
 use super::carry::{End, carry};
 use super::frame::{HEADER, Header, Kind, decode, encode, with_id};
@@ -17,6 +16,7 @@ use super::mux::MAX_IDS;
 use super::outbox::Outbox;
 use super::socket::Socket;
 use crate::error::{Error, Result};
+use crate::http::raw::Message;
 
 /// Bytes on their way to an agent beyond which its sessions are not read.
 const TO_AGENT: usize = 4 * 1024 * 1024;

@@ -6,16 +6,14 @@ use std::time::Duration;
 use base64ct::{Base64, Encoding};
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::frame::MAX_MESSAGE;
 use crate::error::{Code, Error, Phase, Result};
-use crate::io::{BoxIo, Prefixed};
+use crate::http::raw::socket;
+use crate::io::BoxIo;
 use crate::target::HostPort;
 
-/// A row of messages.
-pub(crate) type Socket = WebSocketStream<BoxIo>;
+pub(crate) use crate::http::raw::Socket;
 
 /// Announces credits and half-close; the originals do not look at it.
 const PROTOCOL: &str = "alknet-tunnel.1";
@@ -29,9 +27,6 @@ pub(crate) const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
 /// Longest head of a request or an answer, and most fields in it: what common servers take.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 64;
-
-/// Unsent bytes that a socket may hold (reference table: WebSocket defaults).
-const WRITE_BUFFER: (usize, usize) = (128 * 1024, 1024 * 1024);
 
 /// `ws://host[:port][/path]`, or with `wss`, `http`, `https`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,19 +55,6 @@ impl FromStr for Url {
         let at = HostPort::parse(place, Some(if secure { 443 } else { 80 }))?;
         Ok(Self { secure, at, path: path.trim_end_matches('/').to_owned() })
     }
-}
-
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE))
-        .write_buffer_size(WRITE_BUFFER.0)
-        .max_write_buffer_size(WRITE_BUFFER.1)
-}
-
-async fn socket(io: BoxIo, rest: Vec<u8>, role: Role) -> Socket {
-    let io: BoxIo = if rest.is_empty() { io } else { Box::new(Prefixed::new(rest, io)) };
-    WebSocketStream::from_raw_socket(io, role, Some(config())).await
 }
 
 // ---------------------------------------------------------------------- asking
@@ -120,7 +102,7 @@ async fn ask_now(
     match answer.code {
         Some(101) if field("sec-websocket-accept") == Some(accept_key(&key).as_str()) => {
             let extended = field("sec-websocket-protocol") == Some(PROTOCOL);
-            Ok((socket(io, rest, Role::Client).await, extended))
+            Ok((socket(io, rest, true, MAX_MESSAGE).await, extended))
         }
         Some(401) => {
             Err(Error::new(Code::AuthRejected, "the token was not accepted").at(Phase::Auth).hint(
@@ -229,7 +211,7 @@ impl Asked {
         head.push_str("\r\n");
         io.write_all(head.as_bytes()).await.map_err(gone)?;
         io.flush().await.map_err(gone)?;
-        Ok(socket(io, rest, Role::Server).await)
+        Ok(socket(io, rest, false, MAX_MESSAGE).await)
     }
 
     /// Answers with a body, and that is all.

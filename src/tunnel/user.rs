@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio_tungstenite::tungstenite::Message;
-
 use super::agent::connected;
 use super::frame::{Proto, readable};
 use super::host::{First, first};
 use super::link::Link;
 use super::socket::Socket;
 use crate::error::{Code, Error, Phase, Result};
+use crate::http::raw::Message;
 use crate::io::Connected;
 use crate::target::Target;
 
