@@ -79,8 +79,9 @@ export async function startLink(server, options = {}) {
     },
     async close() {
       const closed = new Promise((resolve) => listener.close(resolve))
-      listener.on('connection', (late) => late.resetAndDestroy())
-      for (const leg of legs) leg.reset()
+      listener.on('connection', (late) => late.destroy())
+      // Not by a reset: one that meets a shutdown under way leaves Node's handle open.
+      for (const { ends } of legs) for (const end of ends) end.destroy()
       await closed
     },
   }

@@ -24,9 +24,10 @@ async function stop(kit, stopped, keepalive) {
   const mode = { client: 'source', server: 'sink' }[stopped]
   const pair = await overLink(kit, { mode, keepalive })
   const sender = { client: pair.server, server: pair.client }[stopped]
-  const base = await sender.probe()
+  const idle = await sender.probe()
   await pair.client.call('flood', STREAMS)
   await sleep(1_000) // until it is full rate
+  const base = await sender.probe()
   const from = Date.now()
   pair[stopped].child.kill('SIGSTOP')
   const lost = sender.call('lostAt')
@@ -42,10 +43,16 @@ async function stop(kit, stopped, keepalive) {
   })
   kit.figure({
     name: `${stopped} memory`,
-    what: `${stopped} stopped: growth of the other end meanwhile, the transfer included`,
+    what: `${stopped} stopped: growth of the other end meanwhile`,
     value: most,
     unit: 'MB',
     most: 64,
+  })
+  kit.figure({
+    name: `${stopped} transfer`,
+    what: `${stopped} stopped: the same since before the transfer`,
+    value: most + growth(idle, base),
+    unit: 'MB',
   })
   pair[stopped].child.kill('SIGCONT')
   await pair.stop()
