@@ -45,13 +45,18 @@ export interface AlknetKeyInfo {
   path?: string
 }
 
-/** How the bytes of a session travel: `tcp` is plain TCP, as SSH itself does it, default port 22. */
-export type AlknetTransport = 'tcp'
+/**
+ * How the bytes of a session travel. `tcp`: plain TCP, as SSH itself does it; default port 22. `tls`: TLS 1.3 over TCP; 443. `ws` and
+ * `wss`: binary messages of a WebSocket, on a path of an HTTP or HTTPS server; 80 and 443, path `/alknet` unless the address has
+ * one. What they add is a way through: who is at the other end, SSH alone says.
+ */
+export type AlknetTransport = 'tcp' | 'tls' | 'ws' | 'wss'
 
 /** How to reach a server, who it must be, and who logs in. Only `server` and `identity` have no default that works. */
 export interface AlknetConnectOptions {
   /**
-   * `host:port`, `[v6]:port` or `host` (the default port of the transport), also with the transport in front: `'tcp://host'`.
+   * `host:port`, `[v6]:port` or `host` (the default port of the transport), also with the transport in front: `'tls://host'`,
+   * `'wss://host/path'`.
    * Default: the environment variable `ALKNET_SERVER`.
    */
   server?: string
@@ -107,6 +112,12 @@ export interface AlknetConnectOptions {
    * Default: none, whatever the environment says. Failures are `ERR_ALKNET_PROXY`; see docs/proxies.md.
    */
   proxy?: string
+  /** For `tls` and `wss`: the authorities to trust instead of the public ones, as PEM: path or Buffer. */
+  tlsCa?: KeySource
+  /** For `tls` and `wss`: the name that is asked for and that the certificate must have. Default: the host in `server`. */
+  tlsServerName?: string
+  /** For `tls` and `wss`: takes any certificate. The host key is checked all the same. Default `false`. */
+  insecure?: boolean
   /** Limit for the whole of connect: name, TCP, SSH, log-in and channel. Default 20 000. */
   connectTimeout?: number
   /**
@@ -490,6 +501,19 @@ export interface AlknetServeOptions {
   hostCertificate?: KeySource
   /** As in `AlknetConnectOptions`, for `hostKey`, `authorizedKeys`, `certAuthority` and `revokedKeys`. */
   insecurePermissions?: boolean
+  /** For `tls` and `wss`: the certificate and those that vouch for it, its own first, as PEM. A changed file takes effect within a minute. */
+  tlsCert?: KeySource
+  /** For `tls` and `wss`: the certificate's private key, as PEM. A file must be readable by its owner only. */
+  tlsKey?: KeySource
+  /**
+   * For `tls`: who does not begin like an SSH client sees a web server that has no pages. Hides the service from who only looks;
+   * not from who compares times, nor that there is a server. Default `false`.
+   */
+  stealth?: boolean
+  /** For `ws` and `wss`: names by which clients may call the server, without ports. Default: any. */
+  wsHosts?: readonly string[]
+  /** For `ws` and `wss`: origins (`https://app.example`) whose web pages may connect. Programs send none, and may. Default: none. */
+  wsOrigins?: readonly string[]
   /** Stops the server, as `close()` does. */
   signal?: AbortSignal
   /** As in `AlknetConnectOptions`. */
@@ -852,6 +876,7 @@ export type AlknetErrorCode =
   | 'ERR_ALKNET_HOST_KEY_CHANGED'
   | 'ERR_ALKNET_HOST_KEY_REVOKED'
   | 'ERR_ALKNET_PROXY'
+  | 'ERR_ALKNET_TLS'
   | 'ERR_ALKNET_HANDSHAKE_TIMEOUT'
   | 'ERR_ALKNET_CHANNEL_REJECTED'
   | 'ERR_ALKNET_SESSION_CLOSED'

@@ -9,6 +9,7 @@ const packages = {
   'fail2ban-regex': 'fail2ban',
   microsocks: 'microsocks',
   'nats-server': 'nats-server',
+  nginx: 'nginx-light',
   openssl: 'openssl',
   proxychains4: 'proxychains4',
   python3: 'python3',

@@ -25,7 +25,9 @@ use crate::ssh::{
     DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Login, Session, SessionSettings, Stream,
 };
 use crate::target::{HostPort, Target};
-use crate::transport::way;
+#[cfg(feature = "tls")]
+use crate::transport::TlsTrust;
+use crate::transport::{Outward, way};
 
 use attempt::{Attempt, Path};
 
@@ -65,6 +67,12 @@ pub struct ConnectOptions {
     pub known_hosts: Option<Vec<KeySource>>,
     /// Whether a server that is not in `known_hosts` is refused (default) or written to the first file.
     pub trust: Trust,
+    /// For TLS: certificates in PEM form to trust instead of the public roots.
+    pub tls_ca: Option<KeySource>,
+    /// For TLS: the name that is asked for and that the certificate must have. Default: the host in `server`.
+    pub tls_server_name: Option<String>,
+    /// For TLS: takes any certificate. The SSH host key is checked all the same. Default false.
+    pub insecure: bool,
     /// What the server is dialled through. Its name is left to the proxy. Default `None`.
     pub proxy: Option<Proxy>,
     /// Limit for everything up to the log-in, and for `connect()` the channel. Default 20 s.
@@ -90,6 +98,9 @@ impl Default for ConnectOptions {
             host_keys: Vec::new(),
             known_hosts: None,
             trust: Trust::default(),
+            tls_ca: None,
+            tls_server_name: None,
+            insecure: false,
             proxy: None,
             timeout: Duration::from_secs(20),
             keepalive: Keepalive::default(),
@@ -113,7 +124,7 @@ impl ConnectOptions {
             .ok_or_else(|| bad("must begin with alknet://"))?;
         let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
         let server = server.strip_suffix('/').unwrap_or(server);
-        HostPort::parse(server, Some(0))?;
+        HostPort::parse(server.split('/').next().unwrap_or(server), Some(0))?;
         self.server = server.to_owned();
         let mut transport = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -145,7 +156,7 @@ impl ConnectOptions {
             Error::config("no identity was given")
                 .hint("set identity, or the variable ALKNET_IDENTITY")
         })?;
-        let paths = self.paths()?;
+        let paths = self.paths(&self.outward().await?)?;
         let (source, passphrase) = (identity.clone(), self.passphrase.clone());
         let insecure_permissions = self.insecure_permissions;
         let load = move || {
@@ -159,7 +170,7 @@ impl ConnectOptions {
     }
 
     /// The ways to the server, and what its host key is looked up by on each.
-    fn paths(&self) -> Result<Vec<Path>> {
+    fn paths(&self, settings: &Outward) -> Result<Vec<Path>> {
         let places = Place::all(std::slice::from_ref(&self.server), &self.transport)?;
         let leg = by_way_of(self.proxy.clone());
         let path = |place: Place| {
@@ -168,10 +179,24 @@ impl ConnectOptions {
             }
             let known = self.known_hosts.as_deref();
             let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &place.at)?;
-            let (way, proxy) = (way(&place, &leg)?, self.proxy.clone());
+            let (way, proxy) = (way(&place, &leg, settings)?, self.proxy.clone());
             Ok(Path { way, name: place.at, host_keys, proxy })
         };
         places.into_iter().map(path).collect()
+    }
+
+    #[cfg(feature = "tls")]
+    async fn outward(&self) -> Result<Outward> {
+        let ca = self.tls_ca.clone();
+        let read = move || ca.map(|source| source.contents(false)).transpose();
+        let ca = Scope::new().blocking(read).await??.map(|pem| pem.to_vec());
+        let (name, insecure) = (self.tls_server_name.clone(), self.insecure);
+        Ok(Outward { trust: TlsTrust { ca, name, insecure } })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn outward(&self) -> Result<Outward> {
+        Ok(Outward::default())
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Code {
     HostKeyRevoked,
     /// A proxy could not be reached, or does not connect.
     Proxy,
+    /// The TLS handshake failed: the certificate above all.
+    Tls,
     /// The peer did not get through a phase of the handshake in time.
     HandshakeTimeout,
     /// The peer refused to open the channel.
@@ -59,6 +61,7 @@ impl Code {
             Self::HostKeyChanged => "ERR_ALKNET_HOST_KEY_CHANGED",
             Self::HostKeyRevoked => "ERR_ALKNET_HOST_KEY_REVOKED",
             Self::Proxy => "ERR_ALKNET_PROXY",
+            Self::Tls => "ERR_ALKNET_TLS",
             Self::HandshakeTimeout => "ERR_ALKNET_HANDSHAKE_TIMEOUT",
             Self::ChannelRejected => "ERR_ALKNET_CHANNEL_REJECTED",
             Self::SessionClosed => "ERR_ALKNET_SESSION_CLOSED",

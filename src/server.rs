@@ -3,6 +3,7 @@
 mod admit;
 mod bus;
 mod forward;
+mod front;
 mod metrics;
 #[cfg(all(feature = "cli", feature = "ws"))]
 mod tunnel;
@@ -16,23 +17,22 @@ use tokio::sync::Semaphore;
 use crate::auth::{
     Gate, HostKey, KeyLists, KeyRing, KeySource, Limits, Locked, Papers, Passphrase, wipe_stack,
 };
-use crate::config::{Place, Transport};
+use crate::config::Transport;
 use crate::dial::Proxy;
 use crate::error::{Error, Result};
 use crate::event::BusMetrics;
-use crate::listen::Listener;
 use crate::scope::Scope;
 use crate::ssh::{
     Backlog, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Observer, Policy, ServerConfigs,
     SessionSettings, Stream,
 };
-use crate::transport::listen;
 
 use admit::accept_all;
 use bus::Bus;
 pub use bus::{Authorize, BusOptions};
 pub use forward::ForwardPolicy;
 use forward::offer;
+use front::Front;
 #[cfg(all(feature = "cli", feature = "ws"))]
 pub(crate) use tunnel::{
     AgentEvent, AgentOptions, HostOptions, TunnelOptions, TunnelServer, run_agent,
@@ -67,6 +67,16 @@ pub struct ServeOptions {
     /// What may not log in whatever else is said: lines with a public key, `SHA256:…`, `serial: N`, `serial: N-M` or `id: NAME`. Like the
     /// other two, a file must not be writable by others, and is read again when it has changed.
     pub revoked_keys: Option<KeySource>,
+    /// For TLS: the certificate and those that vouch for it, in PEM form, its own first. A file is read again when it has changed.
+    pub tls_cert: Option<KeySource>,
+    /// For TLS: the private key of the certificate, in PEM form. The file must be readable by its owner only.
+    pub tls_key: Option<KeySource>,
+    /// Has who does not speak SSH see a web server on the ports of [`Transport::Tls`]. Default false.
+    pub stealth: bool,
+    /// Names by which clients may call a WebSocket's server, without ports. Default: any.
+    pub ws_hosts: Vec<String>,
+    /// Origins (`https://app.example`) of web pages that may open the WebSocket. Programs send none, and may. Default: none.
+    pub ws_origins: Vec<String>,
     /// Takes key files whatever their owner and mode: for containers whose mounts cannot have others. Default false.
     pub insecure_permissions: bool,
     /// When silence means that a peer is gone.
@@ -100,6 +110,11 @@ impl Default for ServeOptions {
             authorized_keys: None,
             cert_authority: None,
             revoked_keys: None,
+            tls_cert: None,
+            tls_key: None,
+            stealth: false,
+            ws_hosts: Vec::new(),
+            ws_origins: Vec::new(),
             insecure_permissions: false,
             keepalive: Keepalive::default(),
             window: DEFAULT_WINDOW,
@@ -127,6 +142,7 @@ pub struct Server {
     host_key: String,
     host_key_fingerprint: String,
     keys: Arc<KeyRing>,
+    front: Front,
     backlog: Arc<Backlog>,
     bus: Option<Bus>,
     metrics: Option<SocketAddr>,
@@ -144,10 +160,10 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     }
     .checked()?;
     options.limits.check()?;
-    let places = Place::all(&options.listen, &options.transport)?;
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
-    let (listeners, listening) = bind_all(&places).await?;
+    let front = Front::open(options, &scope).await?;
+    let (listeners, listening) = front.listen().await?;
     let addresses: Vec<_> = listening.iter().map(|(_, address)| *address).collect();
     let forwarding = options
         .forwarding
@@ -190,26 +206,11 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         host_key: key.public,
         host_key_fingerprint: key.fingerprint,
         keys,
+        front,
         backlog,
         bus,
         metrics,
     })
-}
-
-/// All of them, or none.
-async fn bind_all(
-    places: &[Place],
-) -> Result<(Vec<Box<dyn Listener>>, Vec<(Transport, SocketAddr)>)> {
-    let (mut listeners, mut listening) = (Vec::new(), Vec::new());
-    for place in places {
-        let bound = listen(place).await?;
-        listeners.extend(bound.listeners);
-        listening.extend(bound.addresses.into_iter().map(|address| (place.transport, address)));
-    }
-    if listeners.is_empty() {
-        return Err(Error::config("there is no address to listen on"));
-    }
-    Ok((listeners, listening))
 }
 
 /// Files and key derivation block, so not here.
@@ -293,7 +294,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Reads the authorised keys, authorities and revoked keys again, and nothing else. Sessions whose key may no longer log in (it is gone, it has expired, or it
+    /// Reads the authorised keys, authorities and revoked keys again, and the TLS certificate, and nothing else. Sessions whose key may no longer log in (it is gone, it has expired, or it
     /// is not for their address) are told so and closed, within 2 s.
     ///
     /// A list without any line lets nobody in. Keys given in memory cannot change, but may have expired.
@@ -302,7 +303,8 @@ impl Server {
     /// `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG` when no line is usable, the file's own failure: the old keys stay.
     pub async fn reload(&self) -> Result<()> {
         let keys = Arc::clone(&self.keys);
-        self.scope.blocking(move || keys.reload()).await?
+        let front = self.front.clone();
+        self.scope.blocking(move || keys.reload().and(front.reload())).await?
     }
 
     /// Lines of the authorised keys that are not used, and why: `authorized_keys line 3: option 1 is not known`.
@@ -338,7 +340,7 @@ impl Server {
             .map(|(transport, _)| format!("&transport={transport}"))
             .unwrap_or_default();
         let at = at.map(|at| at.to_string()).unwrap_or_default();
-        format!("alknet://{at}?host-key={key}{transport}")
+        format!("alknet://{at}{}?host-key={key}{transport}", self.front.path)
     }
 
     /// Stops listening and opening streams, waits until there are none, `limit` at most, and closes.

@@ -10,6 +10,8 @@ const PHASES: readonly AlknetPhase[] = [
   'config',
   'dns',
   'tcp',
+  'tls',
+  'upgrade',
   'kex',
   'hostkey',
   'auth',

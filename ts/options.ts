@@ -26,7 +26,7 @@ import { checkPassphrase } from './passphrase.js'
 // The longest time a timer can be set to, in Node and so in every option that is a time.
 const LONGEST = 0x7fff_ffff
 const MOST = 0xffff_ffff
-const TRANSPORTS: readonly AlknetTransport[] = ['tcp']
+const TRANSPORTS: readonly AlknetTransport[] = ['tcp', 'tls', 'ws', 'wss']
 
 /** Checks the options of `connect()` and `openSession()`; the environment fills what is left out. */
 export function connectOptions(
@@ -51,6 +51,9 @@ export function connectOptions(
     hostKeys: hostKeys(options.hostKeys),
     knownHosts: knownHosts(options.knownHosts),
     trust: trust(options.trust),
+    tlsCa: optionalSource('options.tlsCa', options.tlsCa),
+    tlsServerName: text('options.tlsServerName', options.tlsServerName),
+    insecure: boolean('options.insecure', options.insecure),
     proxy: text('options.proxy', options.proxy),
     connectTimeout: integer('options.connectTimeout', options.connectTimeout, 1, LONGEST),
     ...keepalive(options.keepalive),
@@ -95,6 +98,11 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
     limits: limits(options.limits),
     forwarding: forwarding(options.forwarding),
+    tlsCert: optionalSource('options.tlsCert', options.tlsCert),
+    tlsKey: pemKey('options.tlsKey', options.tlsKey),
+    stealth: boolean('options.stealth', options.stealth),
+    wsHosts: texts('options.wsHosts', options.wsHosts),
+    wsOrigins: texts('options.wsOrigins', options.wsOrigins),
     proxy: text('options.proxy', options.proxy),
     bus: busOptions(options.bus),
     metrics: text('options.metrics', options.metrics),
@@ -229,6 +237,11 @@ function key(name: string, value: KeySource | undefined): Source {
     throw new AlknetError('ERR_ALKNET_KEY_INVALID', message, { phase: 'config', hint })
   }
   return source(name, value)
+}
+
+function pemKey(name: string, value: KeySource | undefined): NativeSource | undefined {
+  key(name, value)
+  return optionalSource(name, value)
 }
 
 function hostKeys(value: AlknetConnectOptions['hostKeys']): string[] | undefined {

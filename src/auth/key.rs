@@ -38,6 +38,23 @@ impl KeySource {
         Self::Memory(Zeroizing::new(bytes.into()))
     }
 
+    /// The contents as they are. With `is_secret`, a file must be its owner's alone.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_KEY_INVALID` for a file that is none or that others may read; the system's own failure.
+    pub(crate) fn contents(&self, is_secret: bool) -> Result<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.clone()),
+            Self::Path(path) => {
+                let contents = file::read(path)?;
+                if is_secret {
+                    contents.must_be_secret()?;
+                }
+                Ok(contents.bytes)
+            }
+        }
+    }
+
     /// As a shell takes it, for a command in a hint.
     fn shell(&self) -> String {
         match self {

@@ -33,6 +33,11 @@ impl Place {
         self.offence = self.offence.max(offence);
     }
 
+    /// Notes that it wanted something else here, and got it.
+    pub(crate) fn excuse(&mut self) {
+        self.is_harmless = true;
+    }
+
     /// Whether one more line about this source may be logged now.
     pub(crate) fn may_log(&self) -> bool {
         let Some(source) = self.source else { return true };

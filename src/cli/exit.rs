@@ -55,8 +55,18 @@ impl From<&Error> for Exit {
                 Self::IDENTITY
             }
             (Code::HandshakeTimeout | Code::System("ETIMEDOUT"), _) => Self::TIMED_OUT,
-            (Code::SessionClosed | Code::Reconnecting | Code::Protocol, _)
-            | (_, Some(Phase::Dns | Phase::Tcp | Phase::Kex | Phase::Auth)) => Self::UNREACHABLE,
+            (Code::SessionClosed | Code::Reconnecting | Code::Protocol | Code::Tls, _)
+            | (
+                _,
+                Some(
+                    Phase::Dns
+                    | Phase::Tcp
+                    | Phase::Tls
+                    | Phase::Upgrade
+                    | Phase::Kex
+                    | Phase::Auth,
+                ),
+            ) => Self::UNREACHABLE,
             (_, Some(Phase::Listen | Phase::Channel)) | (Code::ChannelRejected, _) => Self::FORWARD,
             _ => Self::FAILED,
         }

@@ -88,6 +88,8 @@ impl Path {
     /// Says in which phase the time ran out.
     fn late(&self, limit: Duration, phase: Phase) -> Error {
         let (code, what) = match phase {
+            Phase::Tls => (Code::HandshakeTimeout, "did not finish the TLS handshake"),
+            Phase::Upgrade => (Code::HandshakeTimeout, "did not open the WebSocket"),
             Phase::Kex => (Code::HandshakeTimeout, "did not finish the SSH key exchange"),
             Phase::Auth => (Code::HandshakeTimeout, "did not finish the log-in"),
             _ => (Code::System("ETIMEDOUT"), "did not answer"),

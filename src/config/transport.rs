@@ -12,24 +12,40 @@ use crate::target::HostPort;
 pub enum Transport {
     /// Plain TCP, as SSH itself does.
     Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// Binary messages of a WebSocket, over HTTP.
+    Ws,
+    /// The same over HTTPS.
+    Wss,
 }
 
 impl Transport {
     /// All there are, in the order in which help texts name them.
-    pub(crate) const ALL: &[Self] = &[Self::Tcp];
+    pub(crate) const ALL: &[Self] = &[Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
 
     /// Its name, as options and connection strings spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
     }
 
-    /// The port of an address that names none: that of SSH (RFC 4253 §4.1).
+    /// The port of an address that names none: that of SSH (RFC 4253 §4.1), of HTTP or HTTPS (RFC 9110 §4.2).
     pub(crate) const fn default_port(self) -> u16 {
         match self {
             Self::Tcp => 22,
+            Self::Ws => 80,
+            Self::Tls | Self::Wss => 443,
         }
+    }
+
+    /// Whether addresses may have a path.
+    pub(crate) const fn has_path(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
     }
 }
 
@@ -50,11 +66,17 @@ impl FromStr for Transport {
     }
 }
 
-/// Where a transport reaches or listens: `host:port`, `host`, or with the transport's name in front, `tcp://host:port`.
+/// The path of a WebSocket whose address names none.
+const PATH: &str = "/alknet";
+
+/// Where a transport reaches or listens: `host:port`, `host`, or with the transport's name in front, `tcp://host:port`; for a WebSocket
+/// with a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) transport: Transport,
     pub(crate) at: HostPort,
+    /// Where [`Transport::has_path`], else empty.
+    pub(crate) path: String,
 }
 
 impl Place {
@@ -64,10 +86,19 @@ impl Place {
     /// `ERR_ALKNET_CONFIG`.
     pub(crate) fn parse(text: &str, transport: Transport) -> Result<Self> {
         let (transport, rest) = match text.split_once("://") {
-            Some((name, rest)) => (name.parse()?, rest.strip_suffix('/').unwrap_or(rest)),
+            Some((name, rest)) => (name.parse::<Transport>()?, rest),
             None => (transport, text),
         };
-        Ok(Self { transport, at: HostPort::parse(rest, Some(transport.default_port()))? })
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (at, path) = match rest.find('/').filter(|_| transport.has_path()) {
+            Some(slash) => (&rest[..slash], rest[slash..].to_owned()),
+            None => (rest, if transport.has_path() { PATH.to_owned() } else { String::new() }),
+        };
+        let is_path = |c: char| c.is_ascii_graphic() && !"#\"<>\\^`{|}".contains(c);
+        if !path.chars().all(is_path) {
+            return Err(Error::config(format!("address {text:?}: that path cannot be asked for")));
+        }
+        Ok(Self { transport, at: HostPort::parse(at, Some(transport.default_port()))?, path })
     }
 
     /// One text and many transports: that place by each of them. As many texts as transports: one of each. One transport, or none, which
@@ -102,7 +133,8 @@ mod tests {
     fn all(texts: &[&str], transports: &[Transport]) -> Result<Vec<String>> {
         let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
         let places = Place::all(&texts, transports)?;
-        Ok(places.iter().map(|place| format!("{}://{}", place.transport, place.at)).collect())
+        let shown = |place: &Place| format!("{}://{}{}", place.transport, place.at, place.path);
+        Ok(places.iter().map(shown).collect())
     }
 
     #[test]
@@ -123,6 +155,19 @@ mod tests {
         for text in ["", "udp://host", "tcp://host/path", "tcp://", "a b", "host:x"] {
             assert!(all(&[text], &[]).is_err(), "{text:?} was accepted");
         }
+    }
+
+    #[test]
+    fn a_websocket_has_a_path() {
+        for (text, shown) in [
+            ("ws://host", "ws://host:80/alknet"),
+            ("wss://host/", "wss://host:443/alknet"),
+            ("wss://[::1]:8443/a/b?c=d", "wss://[::1]:8443/a/b?c=d"),
+        ] {
+            assert_eq!(all(&[text], &[]).unwrap(), [shown]);
+        }
+        assert_eq!(all(&["host/x"], &[Transport::Wss]).unwrap(), ["wss://host:443/x"]);
+        assert!(all(&["ws://host/a b"], &[]).is_err());
     }
 
     #[test]

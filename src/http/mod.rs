@@ -11,6 +11,7 @@ mod socket;
 mod tests;
 
 pub(crate) use client::{Upgrade, upgrade};
+pub(crate) use hyper::header::HeaderValue;
 pub(crate) use io::SocketIo;
 pub(crate) use serve::{Served, Upgraded, serve};
 pub(crate) use site::{Head, Page, Site, SocketRules, page};

@@ -108,13 +108,13 @@ async fn answer(
 ) -> Page {
     let (then, parameter) = site.find(request.uri().path());
     match then {
-        Then::Nothing => plain(StatusCode::NOT_FOUND),
+        Then::Nothing => plain(404),
         Then::Socket(rules) => open(request, rules, parameter, promised),
         Then::Page(answer) => {
             let (head, body) = request.into_parts();
             match Limited::new(body, MOST_BODY).collect().await {
                 Ok(body) => answer(head, parameter, body.to_bytes()).await,
-                Err(_) => plain(StatusCode::PAYLOAD_TOO_LARGE),
+                Err(_) => plain(413),
             }
         }
     }
@@ -136,7 +136,7 @@ fn open(
     let accept = accept.and_then(|accept| HeaderValue::try_from(accept).ok());
     let is_13 = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
     let Some(accept) = accept.filter(|_| asks && is_13) else {
-        let mut page = plain(StatusCode::UPGRADE_REQUIRED);
+        let mut page = plain(426);
         page.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
         page.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return page;
@@ -162,6 +162,6 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// A page that says its status and no more.
-fn plain(status: StatusCode) -> Page {
+fn plain(status: u16) -> Page {
     page(status, "text/plain; charset=utf-8", format!("{status}\n"))
 }

@@ -18,7 +18,7 @@ pub(crate) type Page = Response<Full<Bytes>>;
 
 type Answer = dyn Fn(Head, Option<String>, Bytes) -> BoxFuture<'static, Page> + Send + Sync;
 
-type Admit = dyn Fn(&Head, Option<&str>) -> Result<(), StatusCode> + Send + Sync;
+type Admit = dyn Fn(&Head, Option<&str>) -> Result<(), u16> + Send + Sync;
 
 /// The routes of a server. The first that fits a path answers; without one, [`Site::otherwise`] does.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl SocketRules {
 
     /// # Errors
     /// The status that says why not.
-    pub(super) fn check(&self, head: &Head, parameter: Option<&str>) -> Result<(), StatusCode> {
+    pub(super) fn check(&self, head: &Head, parameter: Option<&str>) -> Result<(), u16> {
         let text = |name| head.headers.get(name).map(HeaderValue::to_str);
         let origin_fits = match text(ORIGIN) {
             None => true,
@@ -72,7 +72,7 @@ impl SocketRules {
         let host = text(HOST).and_then(Result::ok).map(without_port).unwrap_or_default();
         let known = |hosts: &Vec<String>| hosts.iter().any(|one| one.eq_ignore_ascii_case(host));
         if !origin_fits || !self.hosts.as_ref().is_none_or(known) {
-            return Err(StatusCode::FORBIDDEN);
+            return Err(403);
         }
         self.admit.as_ref().map_or(Ok(()), |admit| admit(head, parameter))
     }
@@ -141,9 +141,9 @@ fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
 }
 
 /// An answer with `text` in it, of a type such as `text/html`.
-pub(crate) fn page(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Page {
+pub(crate) fn page(status: u16, content_type: &'static str, text: impl Into<Bytes>) -> Page {
     let mut page = Response::new(Full::new(text.into()));
-    *page.status_mut() = status;
+    *page.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers: &mut HeaderMap = page.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     page

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hyper::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -17,7 +16,7 @@ fn site() -> Arc<Site> {
     };
     let hello = |head: Head, _, body: Bytes| {
         let text = format!("{} {}", head.method, body.len());
-        std::future::ready(page(StatusCode::OK, "text/plain", text)).boxed()
+        std::future::ready(page(200, "text/plain", text)).boxed()
     };
     Arc::new(Site::default().page("/hello", hello).socket("/ws/{}", rules))
 }

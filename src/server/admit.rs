@@ -8,10 +8,11 @@ use crate::io::Ends;
 use crate::listen::{Incoming, Listener, serve as accept_loop};
 use crate::scope::Scope;
 use crate::ssh::{self, Policy};
+use crate::transport::Arrival;
 
 /// Accepts from all listeners until the scope that this returns is cancelled; what was accepted goes on in `sessions`.
 pub(super) fn accept_all(
-    listeners: Vec<Box<dyn Listener>>,
+    listeners: Vec<Box<dyn Listener<Arrival>>>,
     gate: &Arc<Gate>,
     policy: &Arc<Policy>,
     sessions: &Scope,
@@ -55,16 +56,17 @@ impl Visit {
     }
 }
 
-async fn admit(incoming: Incoming, gate: Arc<Gate>, policy: Arc<Policy>, scope: Scope) {
+async fn admit(incoming: Incoming<Arrival>, gate: Arc<Gate>, policy: Arc<Policy>, scope: Scope) {
     let Some(mut place) = gate.enter(&incoming.ends) else { return };
     let handshake = tokio::time::timeout(policy.limits.login_timeout, incoming.handshake);
     let Some(transport) = scope.until_cancelled(handshake).await else { return };
     match transport {
-        Ok(Ok(link)) => {
+        Ok(Ok(Arrival::Stream(link))) => {
             let visit = Visit::begin(&link.ends);
             ssh::accept(link, policy, place, scope).await;
             visit.end();
         }
+        Ok(Ok(Arrival::Visitor)) => place.excuse(),
         Ok(Err(e)) => tracing::debug!(error = %e, "transport handshake failed"),
         Err(_) => {
             place.blame(Offence::TimedOut);

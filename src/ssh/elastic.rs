@@ -147,8 +147,12 @@ pub(crate) struct Elastic<S> {
     /// Taken from the session, `sent..` not yet written.
     write: Vec<u8>,
     sent: usize,
+    /// The transport may hold written bytes back until it is flushed.
+    unflushed: bool,
     /// Bytes ever taken from the session.
     taken: u64,
+    /// Of these, how many the transport has let go.
+    flushed: u64,
     /// Bytes of the session's first words that have been said already.
     said: usize,
     hear_ours: bool,
@@ -170,7 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
             budget,
             write: Vec::new(),
             sent: 0,
+            unflushed: false,
             taken: 0,
+            flushed: 0,
             said: 0,
             hear_ours: true,
             hear_theirs: true,
@@ -197,26 +203,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
 
     /// Writes what the transport takes now; `Ready` when nothing is left. Registers the session's task otherwise.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut result = Poll::Ready(Ok(()));
-        while self.sent < self.write.len() {
+        let mut all = true;
+        while all && self.sent < self.write.len() {
             match Pin::new(&mut self.inner).poll_write(cx, &self.write[self.sent..]) {
-                Poll::Ready(Ok(0)) => {
-                    result = Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                    break;
-                }
-                Poll::Ready(Ok(n)) => self.sent += n,
-                Poll::Ready(Err(e)) => {
-                    result = Poll::Ready(Err(e));
-                    break;
-                }
-                Poll::Pending => {
-                    result = Poll::Pending;
-                    break;
-                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => self.sent += n?,
+                Poll::Pending => all = false,
             }
+            self.unflushed = true;
         }
         self.settle();
-        result
+        ready!(self.flush(cx))?;
+        if all { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Has the transport pass on what it holds back, as TLS does when the socket is full.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        self.flushed = self.taken - self.queued() as u64;
+        Poll::Ready(Ok(()))
     }
 
     /// Gives memory back and tells the senders.
@@ -312,12 +320,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Elastic<S> {
         let this = self.get_mut();
         this.link.reader.register(cx.waker());
         this.check()?;
-        if this.sent < this.write.len()
+        if (this.sent < this.write.len() || this.unflushed)
             && let Poll::Ready(Err(e)) = this.drain(cx)
         {
             return Poll::Ready(Err(this.link.failed(e)));
         }
-        this.link.written.advance(this.taken, this.taken - this.queued() as u64);
+        this.link.written.advance(this.taken, this.flushed);
         let read = this.poll_read_some(cx, buf);
         if read.is_pending() {
             this.link.tell_now();
@@ -353,6 +361,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
         this.write.extend_from_slice(&bytes[taken..]);
         this.taken += bytes.len() as u64;
         this.settle();
+        this.unflushed = true;
+        if let Poll::Ready(Err(e)) = this.flush(cx) {
+            return Poll::Ready(Err(this.link.failed(e)));
+        }
         if this.queued() > HARD_LIMIT {
             return Poll::Ready(Err(this.link.failed(io::ErrorKind::TimedOut.into())));
         }

@@ -1,17 +1,29 @@
 //! Transports: each turns an address into a stream, and a port into arrivals. TCP legs come from a [`Dialer`], so that every
 //! transport goes through proxies too.
 
+#[cfg(feature = "tls")]
+mod certificate;
+#[cfg(feature = "ws")]
+mod front;
+#[cfg(feature = "ws")]
+mod pages;
 mod ports;
 pub(crate) mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 pub(crate) mod udp;
 #[cfg(unix)]
 pub(crate) mod unix;
+#[cfg(feature = "ws")]
+mod ws;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
@@ -19,7 +31,12 @@ use crate::config::{Bind, Place, Transport};
 use crate::dial::Dialer;
 use crate::error::{Error, Phase, Result};
 use crate::io::Connected;
-use crate::listen::Listener;
+use crate::listen::{Incoming, Listener};
+
+#[cfg(feature = "tls")]
+pub(crate) use certificate::Certificate;
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsTrust;
 
 /// Silence after which a flow of datagrams is over, unless asked otherwise (reference table: UDP idle).
 pub(crate) const UDP_IDLE: Duration = Duration::from_secs(60);
@@ -32,33 +49,154 @@ pub(crate) trait Way: Send + Sync + 'static {
     fn dial<'a>(&'a self, phase: &'a Mutex<Phase>) -> BoxFuture<'a, Result<Connected>>;
 }
 
+/// What a client's transports need besides an address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outward {
+    #[cfg(feature = "tls")]
+    pub(crate) trust: TlsTrust,
+}
+
+/// What a server's transports need besides an address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inward {
+    #[cfg(feature = "tls")]
+    pub(crate) certificate: Option<Arc<Certificate>>,
+    /// Who does not speak SSH on a TLS port sees a web server.
+    pub(crate) stealth: bool,
+    /// Names by which a WebSocket's server may be called; none: any.
+    pub(crate) hosts: Vec<String>,
+    /// Origins of web pages that may open the WebSocket.
+    pub(crate) origins: Vec<String>,
+}
+
 /// The way to `place`, whose TCP legs are dialled by `leg`.
 ///
 /// # Errors
 /// `ERR_ALKNET_CONFIG` for a transport that this build does not have, or settings of it that cannot be used.
-pub(crate) fn way(place: &Place, leg: &Arc<dyn Dialer>) -> Result<Arc<dyn Way>> {
+pub(crate) fn way(
+    place: &Place,
+    leg: &Arc<dyn Dialer>,
+    settings: &Outward,
+) -> Result<Arc<dyn Way>> {
     let (at, leg) = (place.at.clone(), Arc::clone(leg));
     match place.transport {
         Transport::Tcp => Ok(Arc::new(tcp::TcpWay { at, leg })),
+        #[cfg(feature = "tls")]
+        Transport::Tls => {
+            let tls = tls::Tls::new(&settings.trust, tls::ALPN)?;
+            Ok(Arc::new(tls::TlsWay { at, leg, tls }))
+        }
+        #[cfg(feature = "ws")]
+        Transport::Ws => Ok(Arc::new(ws::WsWay {
+            at,
+            path: place.path.clone(),
+            leg,
+            #[cfg(feature = "tls")]
+            tls: None,
+        })),
+        #[cfg(feature = "tls")]
+        Transport::Wss => {
+            let tls = Some(tls::Tls::new(&settings.trust, tls::ALPN_HTTP)?);
+            Ok(Arc::new(ws::WsWay { at, path: place.path.clone(), leg, tls }))
+        }
+        #[allow(unreachable_patterns, reason = "a build with all of them has no others")]
+        other => Err(absent(other, settings)),
     }
+}
+
+fn absent<T>(transport: Transport, _settings: &T) -> Error {
+    Error::config(format!("this build does not have the transport {transport}"))
 }
 
 /// Listens for a server at `place`.
 ///
 /// # Errors
-/// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` and other system codes; `ERR_ALKNET_CONFIG` as for [`way`].
-pub(crate) async fn listen(place: &Place) -> Result<Bound> {
-    match place.transport {
-        Transport::Tcp => {
-            let (listener, address) = tcp::Tcp::bind(&place.at).await?;
-            Ok(Bound { listeners: vec![Box::new(listener)], addresses: vec![address] })
+/// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` and other system codes; `ERR_ALKNET_CONFIG` as for [`way`], and for TLS without a
+/// certificate.
+pub(crate) async fn listen(place: &Place, settings: &Inward) -> Result<Bound<Arrival>> {
+    #[cfg(feature = "ws")]
+    let front = front(place, settings)?;
+    #[cfg(not(feature = "ws"))]
+    if place.transport != Transport::Tcp {
+        return Err(absent(place.transport, settings));
+    }
+    let (listener, address) = tcp::Tcp::bind(&place.at).await?;
+    let inner: Box<dyn Listener> = Box::new(listener);
+    #[cfg(feature = "ws")]
+    if let Some(front) = front {
+        let fronted = Box::new(front::Fronted { inner, front });
+        return Ok(Bound { listeners: vec![fronted], addresses: vec![address] });
+    }
+    Ok(Bound { listeners: vec![Box::new(Plain(inner))], addresses: vec![address] })
+}
+
+/// What a port shows besides TCP itself, if it does.
+#[cfg(feature = "ws")]
+fn front(place: &Place, settings: &Inward) -> Result<Option<front::Front>> {
+    let rules = || {
+        let mut rules = crate::http::SocketRules::new("ssh");
+        rules.hosts = (!settings.hosts.is_empty()).then(|| settings.hosts.clone());
+        rules.origins.clone_from(&settings.origins);
+        rules
+    };
+    let (is_tls, ssh, site) = match place.transport {
+        Transport::Tcp => return Ok(None),
+        Transport::Tls if settings.stealth => (true, true, Some(pages::empty())),
+        Transport::Tls => (true, true, None),
+        Transport::Ws => (false, false, Some(pages::with_socket(&place.path, rules()))),
+        Transport::Wss => (true, false, Some(pages::with_socket(&place.path, rules()))),
+    };
+    let name = place.transport.as_str();
+    #[cfg(feature = "tls")]
+    {
+        let alpn: &[&[u8]] = match (ssh, site.is_some()) {
+            (true, true) => &[tls::ALPN, tls::ALPN_HTTP],
+            (true, false) => &[tls::ALPN],
+            _ => &[tls::ALPN_HTTP],
+        };
+        let tls = is_tls.then(|| acceptor(settings, alpn)).transpose()?;
+        Ok(Some(front::Front { name, tls, ssh, site }))
+    }
+    #[cfg(not(feature = "tls"))]
+    match is_tls {
+        true => Err(absent(place.transport, settings)),
+        false => Ok(Some(front::Front { name, ssh, site })),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn acceptor(settings: &Inward, alpn: &[&[u8]]) -> Result<tokio_rustls::TlsAcceptor> {
+    let certificate = settings.certificate.as_ref().ok_or_else(|| {
+        Error::config("TLS needs a certificate").hint("set tlsCert and tlsKey to its PEM files")
+    })?;
+    Arc::clone(certificate).acceptor(alpn)
+}
+
+/// What became of who arrived.
+pub(crate) enum Arrival {
+    /// Somebody who may speak SSH.
+    Stream(Connected),
+    /// Somebody who wanted a web server and was served.
+    Visitor,
+}
+
+/// A port where everybody who arrives may speak SSH.
+pub(crate) struct Plain(pub(crate) Box<dyn Listener>);
+
+impl Listener<Arrival> for Plain {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Incoming<Arrival>>> {
+        async {
+            let Incoming { ends, handshake } = self.0.accept().await?;
+            let handshake = async move { handshake.await.map(Arrival::Stream) };
+            Ok(Incoming { ends, handshake: handshake.boxed() })
         }
+        .boxed()
     }
 }
 
 /// What listens for a [`Bind`], or for a server.
-pub(crate) struct Bound {
-    pub(crate) listeners: Vec<Box<dyn Listener>>,
+pub(crate) struct Bound<T = Connected> {
+    pub(crate) listeners: Vec<Box<dyn Listener<T>>>,
     /// With real ports; none for a Unix socket.
     pub(crate) addresses: Vec<SocketAddr>,
 }

@@ -19,6 +19,15 @@ pub(in crate::cli) struct Peer {
     /// How bytes travel; several are tried in this order [default: tcp]
     #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
     pub(in crate::cli) transport: Vec<Transport>,
+    /// For tls and wss: the name that the certificate must have [default: that of the server]
+    #[arg(long, value_name = "NAME", env = "ALKNET_TLS_SERVER_NAME")]
+    pub(in crate::cli) tls_server_name: Option<String>,
+    /// For tls and wss: a PEM file with the authorities to trust instead of the public ones
+    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
+    pub(in crate::cli) tls_ca: Option<PathBuf>,
+    /// For tls and wss: take any certificate; the host key is checked all the same
+    #[arg(long, env = "ALKNET_INSECURE")]
+    pub(in crate::cli) insecure: bool,
     /// Its port, where the server has none [default: that of the transport, 22 for tcp]
     #[arg(short, long, env = "ALKNET_PORT")]
     pub(in crate::cli) port: Option<u16>,
@@ -67,6 +76,9 @@ impl Peer {
             place: Some(place.to_owned()),
             server: None,
             transport: Vec::new(),
+            tls_server_name: None,
+            tls_ca: None,
+            insecure: false,
             port: None,
             user: None,
             identity: None,

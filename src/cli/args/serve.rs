@@ -46,6 +46,21 @@ pub(in crate::cli) struct Serve {
     /// How bytes travel; repeatable [default: tcp]
     #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
     pub(in crate::cli) transport: Vec<Transport>,
+    /// For tls and wss: a PEM file with the certificate and those that vouch for it
+    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CERT", requires = "tls_key")]
+    pub(in crate::cli) tls_cert: Option<PathBuf>,
+    /// For tls and wss: a PEM file with the certificate's private key
+    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_KEY", requires = "tls_cert")]
+    pub(in crate::cli) tls_key: Option<PathBuf>,
+    /// For tls: have who does not speak SSH see a web server
+    #[arg(long, env = "ALKNET_STEALTH")]
+    pub(in crate::cli) stealth: bool,
+    /// For ws and wss: a name by which clients may call the server; repeatable [default: any]
+    #[arg(long, value_name = "NAME", env = "ALKNET_WS_HOST", value_delimiter = ',')]
+    pub(in crate::cli) ws_host: Vec<String>,
+    /// For ws and wss: an origin whose web pages may connect; repeatable [default: none]
+    #[arg(long, value_name = "ORIGIN", env = "ALKNET_WS_ORIGIN", value_delimiter = ',')]
+    pub(in crate::cli) ws_origin: Vec<String>,
     /// Let nobody through: clients log in and reach nothing
     #[arg(long, env = "ALKNET_NO_FORWARDING", help_heading = "What clients may do")]
     pub(in crate::cli) no_forwarding: bool,

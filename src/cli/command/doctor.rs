@@ -10,10 +10,12 @@ use crate::client::open_session;
 use crate::error::{Error, Phase, Result};
 
 /// The steps of an attempt, in their order, and what each shows.
-const STEPS: [(Phase, &str); 6] = [
+const STEPS: [(Phase, &str); 8] = [
     (Phase::Config, "options and key can be used"),
     (Phase::Dns, "the server's name is known"),
     (Phase::Tcp, "the server's port answers"),
+    (Phase::Tls, "its certificate, if it wants one, is to be trusted"),
+    (Phase::Upgrade, "it opens a WebSocket, if one is wanted"),
     (Phase::Kex, "an SSH server speaks there"),
     (Phase::HostKey, "the server is who it should be"),
     (Phase::Auth, "the log-in is accepted"),

@@ -48,6 +48,9 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
             .or(wishes.user)
             .unwrap_or_else(login_name),
         transport: peer.transport.clone(),
+        tls_ca: peer.tls_ca.clone().map(KeySource::Path),
+        tls_server_name: peer.tls_server_name.clone(),
+        insecure: peer.insecure,
         host_keys: peer.host_keys.clone(),
         known_hosts: known_hosts(&peer.known_hosts, wishes.known_hosts),
         trust: wishes.trust.unwrap_or(peer.trust),

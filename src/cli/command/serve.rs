@@ -23,29 +23,7 @@ pub(in crate::cli) async fn serve(
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
-    let key = KeySource::Path(options.key.clone());
-    let passphrase =
-        passphrase(&key, options.passphrase_file.as_deref(), options.insecure_permissions).await?;
-    let server = start(&ServeOptions {
-        listen: options.listen.clone(),
-        transport: options.transport.clone(),
-        host_key: Some(key),
-        host_key_passphrase: passphrase,
-        insecure_permissions: options.insecure_permissions,
-        authorized_keys: options.authorized_keys.clone().map(KeySource::Path),
-        cert_authority: options.cert_authority.clone().map(KeySource::Path),
-        revoked_keys: options.revoked_keys.clone().map(KeySource::Path),
-        host_certificate: options.host_certificate.clone().map(KeySource::Path),
-        limits: limits(options),
-        forwarding: policy(options),
-        proxy: proxy(options.proxy.as_deref())?,
-        // Nobody here would take them.
-        control: false,
-        bus: options.bus.as_deref().map(bus),
-        metrics: options.metrics.clone(),
-        ..ServeOptions::default()
-    })
-    .await?;
+    let server = start(&serve_options(options).await?).await?;
     let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
     report.event(
         "listening",
@@ -88,6 +66,36 @@ fn limits(options: &Serve) -> Limits {
         },
         ..Limits::default()
     }
+}
+
+async fn serve_options(options: &Serve) -> Result<ServeOptions> {
+    let key = KeySource::Path(options.key.clone());
+    let passphrase =
+        passphrase(&key, options.passphrase_file.as_deref(), options.insecure_permissions).await?;
+    Ok(ServeOptions {
+        listen: options.listen.clone(),
+        transport: options.transport.clone(),
+        tls_cert: options.tls_cert.clone().map(KeySource::Path),
+        tls_key: options.tls_key.clone().map(KeySource::Path),
+        stealth: options.stealth,
+        ws_hosts: options.ws_host.clone(),
+        ws_origins: options.ws_origin.clone(),
+        host_key: Some(key),
+        host_key_passphrase: passphrase,
+        insecure_permissions: options.insecure_permissions,
+        authorized_keys: options.authorized_keys.clone().map(KeySource::Path),
+        cert_authority: options.cert_authority.clone().map(KeySource::Path),
+        revoked_keys: options.revoked_keys.clone().map(KeySource::Path),
+        host_certificate: options.host_certificate.clone().map(KeySource::Path),
+        limits: limits(options),
+        forwarding: policy(options),
+        proxy: proxy(options.proxy.as_deref())?,
+        // Nobody here would take them.
+        control: false,
+        bus: options.bus.as_deref().map(bus),
+        metrics: options.metrics.clone(),
+        ..ServeOptions::default()
+    })
 }
 
 fn policy(options: &Serve) -> Option<ForwardPolicy> {
