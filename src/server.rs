@@ -256,11 +256,19 @@ async fn watch_keys(keys: Arc<KeyRing>, scope: Scope) {
 impl Server {
     /// The next stream that a client opened; `None` once the server is closed. Cancel-safe.
     pub async fn accept(&self) -> Option<Stream> {
+        if self.bus.is_some() {
+            self.scope.cancelled().await;
+            return None;
+        }
         self.scope.until_cancelled(self.backlog.accept()).await
     }
 
     /// The next stream that waits. When there is none, the observer is told [`crate::Events::READABLE`] of the next.
     pub fn try_accept(&self) -> Option<Stream> {
+        // They are the bus's.
+        if self.bus.is_some() {
+            return None;
+        }
         self.backlog.try_accept()
     }
 

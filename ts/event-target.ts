@@ -58,8 +58,8 @@ class StreamEventTarget extends EventTarget {
   readonly #writer = new FrameWriter()
   readonly #listeners: Listeners
   readonly #confirmations = new Confirmations()
-  /** Ends the search for streams. */
-  readonly #ending = new AbortController()
+  /** On a session: ends the search for streams. */
+  #ending: AbortController | undefined
   #link: EventLink | undefined
   #open = true
   #over = false
@@ -74,10 +74,11 @@ class StreamEventTarget extends EventTarget {
       removed: (topic) => this.#unsubscribe(topic),
     })
     const { stream, session, target } = settings
-    const ended =
-      stream === undefined && session !== undefined
-        ? keepStreams(session, target, this.#streamUser(), this.#ending.signal)
-        : this.#use(stream as NonNullable<typeof stream>)
+    let ended: Promise<Failure | undefined>
+    if (stream === undefined && session !== undefined) {
+      this.#ending = new AbortController()
+      ended = keepStreams(session, target, this.#streamUser(), this.#ending.signal)
+    } else ended = this.#use(stream as NonNullable<typeof stream>)
     this.closed = ended.then((reason) => this.#onClose(reason))
   }
 
@@ -165,7 +166,7 @@ class StreamEventTarget extends EventTarget {
 
   #shut(): void {
     this.#open = false
-    this.#ending.abort()
+    this.#ending?.abort()
     this.#listeners.clear()
     this.#confirmations.close()
   }

@@ -55,7 +55,7 @@ export const metricNames = [
 /** Names for many metrics, or many peers, at once. */
 export const families = {
   streams: ['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
-  bus: ['events', 'latency'],
+  bus: ['events', 'latency', 'fanout', 'idlebus'],
   forwards: metricNames.filter((name) => name.startsWith('forward')),
 }
 
