@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect as tcp } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -111,6 +111,13 @@ describe('a configuration file', () => {
     const done = user('').run(['config', 'show', '--config', '/nowhere.toml'])
     expect(done).toMatchObject({ status: 8, stdout: '' })
     expect(done.stderr).toContain('ENOENT')
+  })
+
+  it('is described by docs/config.schema.json', () => {
+    const { stdout } = user('').run(['config', 'schema'])
+    const written = JSON.parse(readFileSync(file('docs/config.schema.json'), 'utf8'))
+    const what = 'an option has changed: native/alknet config schema > docs/config.schema.json'
+    expect(JSON.parse(stdout), what).toEqual(written)
   })
 })
 
