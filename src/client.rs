@@ -5,6 +5,7 @@ mod forward;
 mod lanes;
 mod manager;
 mod remote;
+mod requests;
 mod route;
 mod socks;
 mod standing;
@@ -16,13 +17,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::auth::{HostKeys, KeyInfo, KeySource, Locked, Papers, Passphrase, Trust, Use};
+use crate::auth::{
+    HostKeys, KeyInfo, KeySource, Locked, Papers, Passphrase, SharedKey, Trust, Use,
+};
 use crate::config::{Place, Transport};
 use crate::dial::by_way_of;
 use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::ssh::{
     DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Login, Session, SessionSettings, Stream,
+    count_keys,
 };
 use crate::target::{HostPort, Target};
 #[cfg(feature = "tls")]
@@ -51,6 +55,8 @@ pub struct ConnectOptions {
     pub transport: Vec<Transport>,
     /// The private key that logs in. The file must be readable by its owner only. RSA: 2,048 bits at least.
     pub identity: Option<KeySource>,
+    /// Without an identity: the socket of an ssh-agent (`SSH_AUTH_SOCK`), whose first 6 keys are tried in their order.
+    pub agent: Option<String>,
     /// The key's OpenSSH certificate. Default: `IDENTITY-cert.pub` beside its file, if it is there, as for `ssh`; what cannot be used there
     /// is left out. A file is read anew for every attempt.
     pub certificate: Option<KeySource>,
@@ -91,6 +97,7 @@ impl Default for ConnectOptions {
             server: String::new(),
             transport: Vec::new(),
             identity: None,
+            agent: None,
             certificate: None,
             passphrase: None,
             insecure_permissions: false,
@@ -152,21 +159,32 @@ impl ConnectOptions {
             rekey_bytes: self.rekey_bytes,
         }
         .checked()?;
-        let identity = self.identity.as_ref().ok_or_else(|| {
-            Error::config("no identity was given")
-                .hint("set identity, or the variable ALKNET_IDENTITY")
-        })?;
+        let agent = match (&self.identity, &self.agent) {
+            (None, Some(path)) => Some(Target::from_path(path)?),
+            (None, None) => {
+                return Err(Error::config("no identity was given")
+                    .hint("set identity, or the variable ALKNET_IDENTITY"));
+            }
+            _ => None,
+        };
         let paths = self.paths(&self.outward().await?)?;
-        let (source, passphrase) = (identity.clone(), self.passphrase.clone());
+        let key = match &self.identity {
+            Some(identity) => Some(self.load(identity.clone()).await?),
+            None => None,
+        };
+        let login = Login { user: self.user.clone(), key, certificate: None, settings };
+        let papers = Papers::of(self.certificate.as_ref(), self.identity.as_ref());
+        Ok(Attempt { paths, papers, login, agent, timeout: self.timeout })
+    }
+
+    async fn load(&self, source: KeySource) -> Result<SharedKey> {
+        let passphrase = self.passphrase.clone();
         let insecure_permissions = self.insecure_permissions;
         let load = move || {
             let passphrase = passphrase.as_ref();
             Locked { source: &source, passphrase, insecure_permissions }.load(Use::User)
         };
-        let key = Scope::new().blocking(load).await??;
-        let login = Login { user: self.user.clone(), key, certificate: None, settings };
-        let papers = Papers::of(self.certificate.as_ref(), Some(identity));
-        Ok(Attempt { paths, papers, login, timeout: self.timeout })
+        Scope::new().blocking(load).await?
     }
 
     /// The ways to the server, and what its host key is looked up by on each.
@@ -218,6 +236,15 @@ pub async fn connect(options: &ConnectOptions, target: &Target) -> Result<Stream
     let session = open_session(options).await?;
     let left = options.timeout.saturating_sub(started.elapsed());
     session.open_only(target, left).await
+}
+
+/// How many keys an ssh-agent holds. Dropping the future is safe.
+///
+/// # Errors
+/// Why it cannot be reached (`ENOENT`, `ECONNREFUSED`), `ERR_ALKNET_AUTH_REJECTED` when it does not say.
+pub async fn count_agent_keys(socket: &str) -> Result<usize> {
+    let agent = by_way_of(None).dial(&Target::from_path(socket)?, None).await?;
+    count_keys(agent.io).await
 }
 
 /// What a private key says of itself without its passphrase: whether it needs one, above all. Dropping the future is safe.

@@ -37,8 +37,8 @@ mod tunnel;
 pub use auth::{CertificateInfo, KeyInfo, KeySource, Limits, Passphrase, Penalties, Trust};
 pub use client::{
     ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Proxy, Reconnect,
-    RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, inspect_key,
-    open_session,
+    RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, count_agent_keys,
+    inspect_key, open_session,
 };
 pub use config::{Bind, PortForwardSpec, Transport};
 pub use error::{Code, Error, Phase, Refusal, Result, posix_name};

@@ -17,7 +17,7 @@ use russh::keys::ssh_key::LineEnding;
 use serde_json::Value;
 
 use support::new_key;
-use support::sshd::{Folder, private_file};
+use support::sshd::{Folder, find, private_file};
 
 /// A watchdog for reads: no test depends on how long anything takes.
 const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
@@ -30,16 +30,19 @@ struct Program {
 }
 
 impl Program {
-    fn start(args: &[&str], notify: Option<&str>) -> Self {
+    fn start(args: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_as(&[args, &["--json"]].concat(), variables)
+    }
+
+    /// The same with just these words.
+    fn start_as(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_alknet"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ALKNET_")) {
             command.env_remove(name);
         }
-        if let Some(path) = notify {
-            command.env("NOTIFY_SOCKET", path);
-        }
+        command.env_remove("SSH_AUTH_SOCK").envs(variables.iter().copied());
         let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = pipes.args(args).arg("--json").spawn().expect("the program starts");
+        let mut child = pipes.args(args).spawn().expect("the program starts");
         let out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let err = child.stderr.take();
         Self { child, out, err }
@@ -109,7 +112,7 @@ impl Keys {
     fn serve(&self, more: &[&str]) -> (Program, String) {
         let args = ["serve", "--key", &self.host, "--authorized-keys", &self.authorized];
         let args = [&args[..], &["--listen", "127.0.0.1:0"], more].concat();
-        let mut program = Program::start(&args, None);
+        let mut program = Program::start(&args, &[]);
         let at = program.event_called("listening")["connectionString"].as_str().map(String::from);
         (program, at.expect("a connection string"))
     }
@@ -118,7 +121,7 @@ impl Keys {
     fn connect(&self, at: &str, target: &str) -> (Program, u16) {
         let spec = format!("127.0.0.1:0:{target}");
         let args = ["connect", at, "-i", &self.client, "--no-socks5", "-L", &spec];
-        let mut program = Program::start(&args, None);
+        let mut program = Program::start(&args, &[]);
         let listening = program.event_called("listening");
         let port = listening["addresses"][0].as_str().and_then(|at| at.rsplit(':').next());
         let port = port.and_then(|port| port.parse().ok()).expect("a port");
@@ -157,8 +160,8 @@ fn a_service_manager_is_told_when_a_server_listens() {
     let manager = UnixDatagram::bind(&path).expect("a socket");
     manager.set_read_timeout(LIMIT).expect("a limit");
     let args = ["serve", "--key", &keys.host, "--authorized-keys", &keys.authorized];
-    let mut program =
-        Program::start(&[&args[..], &["--listen", "127.0.0.1:0"]].concat(), Some(&path));
+    let args = [&args[..], &["--listen", "127.0.0.1:0"]].concat();
+    let mut program = Program::start(&args, &[("NOTIFY_SOCKET", path.as_str())]);
     let mut said = [0; 64];
     let len = manager.recv(&mut said).expect("a word");
     assert_eq!(said[..len].trim_ascii(), b"READY=1");
@@ -292,5 +295,95 @@ fn a_log_tells_who_came_and_went_and_never_where_to() {
         for secret in ["payload-of-this-test", target.as_str()] {
             assert!(!said.contains(secret), "{secret} is in the log:\n{said}");
         }
+    }
+}
+
+/// A real ssh-agent, killed when dropped.
+struct Agent {
+    child: Child,
+    socket: String,
+}
+
+impl Agent {
+    fn start(folder: &Folder) -> Option<Self> {
+        let socket = folder.path("agent");
+        let mut command = Command::new(find("ssh-agent")?);
+        let child = command.args(["-D", "-a", &socket]).stdout(Stdio::null()).spawn();
+        let child = child.expect("the agent starts");
+        while !std::path::Path::new(&socket).exists() {
+            std::thread::yield_now();
+        }
+        Some(Self { child, socket })
+    }
+
+    fn add(&self, path: &str) {
+        let mut command = Command::new("ssh-add");
+        let added = command.arg("-q").arg(path).env("SSH_AUTH_SOCK", &self.socket).status();
+        assert!(added.expect("ssh-add(1)").success());
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn keys_of_an_agent_are_tried_in_their_order() {
+    let keys = Keys::new();
+    let Some(agent) = Agent::start(&keys.folder) else { return };
+    let (stranger, rsa) = (keys.folder.path("stranger"), keys.folder.path("rsa"));
+    for (kind, path) in [("ed25519", &stranger), ("rsa", &rsa)] {
+        let mut command = Command::new("ssh-keygen");
+        let made = command.args(["-q", "-t", kind, "-N", "", "-f", path]).status();
+        assert!(made.expect("ssh-keygen(1)").success());
+    }
+    let line = std::fs::read(format!("{rsa}.pub")).expect("a key");
+    std::fs::write(&keys.authorized, line).expect("a write");
+    let (server, at) = keys.serve(&[]);
+    let home = keys.folder.path("home");
+    let variables = [("SSH_AUTH_SOCK", agent.socket.as_str()), ("HOME", home.as_str())];
+    let args = ["connect", &at, "--no-socks5", "--once", "-n", "-T"];
+
+    let nothing = Program::start(&args, &variables).end().0;
+    assert_eq!(nothing.code(), Some(8), "an empty agent, and no usual key");
+    agent.add(&stranger);
+    let mut refused = Program::start(&args, &variables);
+    let error = refused.event_called("error");
+    assert_eq!(error["code"], "ERR_ALKNET_AUTH_REJECTED");
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(message.contains("none of 1 keys"), "{error}");
+    assert_eq!(refused.end().0.code(), Some(4));
+    // RSA signs with SHA-2, for the server takes nothing else.
+    agent.add(&rsa);
+    let mut let_in = Program::start(&args, &variables);
+    let_in.event_called("up");
+    let_in.signal("-TERM");
+    assert!(let_in.end().0.success());
+    // A key that is named is the only one.
+    let named = Program::start(&[&args[..], &["-i", &keys.client]].concat(), &variables);
+    assert_eq!(named.end().0.code(), Some(4));
+    server.signal("-TERM");
+    let (_, said) = server.end();
+    assert!(said.contains("result=accept"), "{said}");
+}
+
+#[test]
+fn options_of_ssh_without_a_meaning_are_refused_with_what_helps() {
+    for (option, help) in [
+        (&["-A"][..], "ProxyCommand"),
+        (&["-f"], "forward start"),
+        (&["-J", "jump"], "-L"),
+        (&["-F", "config"], "-o NAME=VALUE"),
+        (&["-E", "log"], "--log-file"),
+        (&["uptime"], "ProxyCommand"),
+    ] {
+        let args = [&["--json", "connect", "host"], option].concat();
+        let mut program = Program::start_as(&args, &[]);
+        let error = program.event_called("error");
+        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains(help)), "{error}");
+        assert_eq!(program.end().0.code(), Some(8), "{option:?}");
     }
 }

@@ -326,6 +326,33 @@ async fn a_kept_remote_forward_is_there_again_after_a_reconnect() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_is_asked_for_listeners_and_sockets_by_name() {
+    watched(async {
+        let policy = ForwardPolicy { remote: true, unix: true, ..ForwardPolicy::default() };
+        let host = host(policy).await;
+        let manager = ChannelManager::new(&host.options(), Reconnect::default()).await;
+        let manager = manager.expect("a session");
+        let (at, address) = listener().await;
+        let target: Target = address.to_string().parse().expect("a target");
+        let port = manager.request_tcpip_forward("127.0.0.1", 0, &target).await.expect("a port");
+        let (mut near, mut far) = back(port, &at).await;
+        echo(&mut near, &mut far, MIB).await;
+        assert!(!manager.cancel_tcpip_forward("localhost", port).await);
+        assert!(manager.cancel_tcpip_forward("127.0.0.1", port).await);
+        while !is_free(port).await {
+            tokio::task::yield_now().await;
+        }
+        let folder = Folder::new();
+        let path = folder.path("socket");
+        let socket = UnixListener::bind(&path).expect("a socket");
+        let opened = manager.open_streamlocal(&path, LIMIT);
+        let (near, far) = tokio::join!(opened, socket.accept());
+        echo(&mut near.expect("a stream"), &mut far.expect("a connection").0, MIB).await;
+    })
+    .await;
+}
+
 /// OpenSSH's client, logged in at `host`.
 fn ssh(host: &Host, folder: &Folder, args: &[&str]) -> Option<Command> {
     let mut ssh = Command::new(find("ssh")?);

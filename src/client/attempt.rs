@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::auth::{HostKeys, Papers, Use};
-use crate::dial::Proxy;
+use crate::dial::{Dialer, Direct, Proxy};
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
 use crate::ssh::{self, Login, Session};
-use crate::target::HostPort;
+use crate::target::{HostPort, Target};
 use crate::transport::Way;
 
 /// All that it takes to make a session, as often as needed.
@@ -22,6 +22,8 @@ pub(super) struct Attempt {
     pub(super) login: Login,
     /// What an authority says of the key, read anew each time.
     pub(super) papers: Papers,
+    /// The socket of an ssh-agent, when there is no key.
+    pub(super) agent: Option<Target>,
     pub(super) timeout: Duration,
 }
 
@@ -39,16 +41,17 @@ impl Attempt {
     /// Makes one attempt: a new transport, a new SSH session. Of several ways each has an equal share of the time that is left.
     /// Dropping the future ends it.
     pub(super) async fn run(self) -> Result<Session> {
-        let Self { paths, mut login, papers, timeout } = self;
+        let Self { paths, mut login, papers, agent, timeout } = self;
         let deadline = Instant::now() + timeout;
-        let key = Arc::clone(&login.key);
-        let read = move || papers.load(&key, Use::User);
-        login.certificate = Scope::new().blocking(read).await??;
+        if let Some(key) = login.key.clone() {
+            let read = move || papers.load(&key, Use::User);
+            login.certificate = Scope::new().blocking(read).await??;
+        }
         let mut failures: Vec<Error> = Vec::new();
         for (tried, path) in paths.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(paths.len() - tried).unwrap_or(1);
-            match path.run(login.clone(), share).await {
+            match path.run(login.clone(), agent.as_ref(), share).await {
                 Ok(session) => return Ok(session),
                 Err(error) if ends_it(&error) => return Err(error),
                 Err(error) => {
@@ -70,14 +73,19 @@ impl Attempt {
 }
 
 impl Path {
-    async fn run(&self, login: Login, limit: Duration) -> Result<Session> {
+    async fn run(&self, login: Login, agent: Option<&Target>, limit: Duration) -> Result<Session> {
         let scope = Scope::new();
         let phase = Mutex::new(Phase::Tcp);
         let mut host_keys = self.host_keys.clone();
         let attempt = async {
             host_keys.load().await?;
             let link = self.way.dial(&phase).await?;
-            ssh::handshake(link, &self.name.to_string(), host_keys, login, &scope, &phase).await
+            let agent = match agent {
+                Some(socket) => Some(Dialer::dial(&Direct, socket, None).await?.io),
+                None => None,
+            };
+            let name = self.name.to_string();
+            ssh::handshake(link, &name, host_keys, login, agent, &scope, &phase).await
         };
         match tokio::time::timeout(limit, attempt).await {
             Ok(done) => done,

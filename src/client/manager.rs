@@ -2,6 +2,7 @@
 //!
 //! One task supervises; everybody else looks at a `watch`. Streams belong to the session they were opened on and end with it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::lanes::Lanes;
-use super::{ConnectOptions, Metrics, Reconnect, Standing};
+use super::{ConnectOptions, Metrics, Reconnect, RemoteForwarder, Standing};
 use crate::backoff::Backoff;
 use crate::dial::Dialer;
 use crate::error::{Code, Error, Phase, Result};
@@ -31,6 +32,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// option or key that cannot be used. A refused log-in is repeated at the longest pause.
 pub struct ChannelManager {
     shared: Arc<Shared>,
+    /// Remote forwards that were asked for through the manager itself, by address and real port.
+    pub(super) requested: Mutex<HashMap<(String, u16), RemoteForwarder>>,
 }
 
 pub(super) struct Shared {
@@ -72,7 +75,7 @@ impl ChannelManager {
             opened: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
-        let manager = Self { shared: Arc::clone(&shared) };
+        let manager = Self { shared: Arc::clone(&shared), requested: Mutex::default() };
         let backoff = Backoff::new(reconnect.longest_pause);
         let first = match reconnect.enabled && reconnect.from_the_start {
             true => None,
@@ -94,19 +97,6 @@ impl ChannelManager {
     /// stopped the supervision, when there will be none.
     pub async fn open(&self, target: &Target, limit: Duration) -> Result<Stream> {
         self.shared.open(target, None, limit).await
-    }
-
-    /// Opens a stream to a TCP port as the server sees it. See [`ChannelManager::open`].
-    ///
-    /// # Errors
-    /// Those of [`ChannelManager::open`].
-    pub async fn open_direct_tcpip(
-        &self,
-        host: &str,
-        port: u16,
-        limit: Duration,
-    ) -> Result<Stream> {
-        self.open(&Target::from_open(host, u32::from(port))?, limit).await
     }
 
     /// The session of the moment, if there is one.

@@ -110,7 +110,7 @@ impl Applicant<'_> {
 
 /// The hashes to sign with, given what the server says of RSA (RFC 8308 §3.1): of one that says nothing, both are tried. Never
 /// SHA-1, which is what `None` would stand for.
-fn rsa_hashes(said: Option<Option<HashAlg>>) -> &'static [Option<HashAlg>] {
+pub(super) fn rsa_hashes(said: Option<Option<HashAlg>>) -> &'static [Option<HashAlg>] {
     match said {
         Some(Some(HashAlg::Sha256)) => &[Some(HashAlg::Sha256)],
         Some(Some(_)) => &[Some(HashAlg::Sha512)],

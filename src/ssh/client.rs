@@ -7,6 +7,7 @@ use russh::client::{self, ChannelOpenHandle};
 use russh::keys::{Certificate, PublicKeyOrCertificate};
 use russh::{ChannelId, ChannelOpenFailure};
 
+use super::agent;
 use super::authenticate::{Applicant, authenticate};
 use super::core::{Core, EndGuard, session_error};
 use super::elastic::{Elastic, Link};
@@ -16,16 +17,17 @@ use super::refusals::Refusals;
 use super::session::{Info, Session};
 use super::settings::{self, SessionSettings};
 use super::written::Inbox;
-use crate::auth::{self, HostKeys, SharedKey, fingerprint};
+use crate::auth::{self, CertificateInfo, HostKeys, SharedKey, fingerprint};
 use crate::error::{Code, Error, Phase, Result};
-use crate::io::Connected;
+use crate::io::{BoxIo, Connected};
 use crate::scope::Scope;
 
 /// What a client brings to a handshake.
 #[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) user: String,
-    pub(crate) key: SharedKey,
+    /// The key; without one, those of an agent.
+    pub(crate) key: Option<SharedKey>,
     /// What an authority says of it.
     pub(crate) certificate: Option<Certificate>,
     pub(crate) settings: SessionSettings,
@@ -42,8 +44,8 @@ impl Drop for Undo {
     }
 }
 
-/// Runs the handshake on a connected transport. Dropping the future ends the connection. `server` is what the user calls it; `phase`
-/// follows what is going on.
+/// Runs the handshake on a connected transport. Dropping the future ends the connection. `server` is what the user calls it; `agent`
+/// leads to an ssh-agent; `phase` follows what is going on.
 ///
 /// # Errors
 /// `ERR_ALKNET_HOST_KEY_UNKNOWN`, `_HOST_KEY_CHANGED`, `_HOST_KEY_REVOKED`, `_AUTH_REJECTED`, `_PROTOCOL`, `_SESSION_CLOSED`.
@@ -52,6 +54,7 @@ pub(crate) async fn handshake(
     server: &str,
     host_keys: HostKeys,
     login: Login,
+    agent: Option<BoxIo>,
     scope: &Scope,
     phase: &Mutex<Phase>,
 ) -> Result<Session> {
@@ -77,10 +80,7 @@ pub(crate) async fn handshake(
         .await
         .map_err(|e| handshake_error(&core, server, &e, Phase::Kex))?;
     *phase.lock() = Phase::Auth;
-    let key_fingerprint = fingerprint(login.key.public_key());
-    let (key, certificate) = (Arc::clone(&login.key), login.certificate.clone());
-    let who = Applicant { server, user: &login.user, key, certificate };
-    let certificate = authenticate(&mut handle, &core, who).await?;
+    let (key_fingerprint, certificate) = log_in(&mut handle, &core, server, &login, agent).await?;
     link.logged_in();
     undo.0 = None;
     let info = Info {
@@ -99,6 +99,27 @@ pub(crate) async fn handshake(
     let handle = Arc::new(handle);
     core.set_inbox(Inbox::Client(Arc::downgrade(&handle)));
     Ok(Session { core, handle, refusals, forwarded, info: Arc::new(info) })
+}
+
+/// Returns the fingerprint of the key that logged in, and its certificate.
+async fn log_in(
+    handle: &mut client::Handle<Handler>,
+    core: &Core,
+    server: &str,
+    login: &Login,
+    agent: Option<BoxIo>,
+) -> Result<(String, Option<CertificateInfo>)> {
+    let Login { user, key, certificate, .. } = login;
+    match (key, agent) {
+        (Some(key), _) => {
+            let shown = fingerprint(key.public_key());
+            let (key, certificate) = (Arc::clone(key), certificate.clone());
+            let who = Applicant { server, user, key, certificate };
+            Ok((shown, authenticate(handle, core, who).await?))
+        }
+        (None, Some(agent)) => agent::authenticate(handle, core, server, user, agent).await,
+        (None, None) => Err(Error::config("no identity was given")),
+    }
 }
 
 pub(super) fn handshake_error(

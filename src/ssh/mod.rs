@@ -1,6 +1,7 @@
 //! SSH sessions over any byte stream. The only room that sees russh's sessions; it opens no socket.
 
 mod accept;
+mod agent;
 mod authenticate;
 mod backlog;
 mod channel;
@@ -30,6 +31,7 @@ mod stream;
 mod written;
 
 pub(crate) use accept::accept;
+pub(crate) use agent::count_keys;
 pub(crate) use backlog::Backlog;
 pub(crate) use client::{Login, handshake};
 pub use events::{Events, Observer, Read};

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::Peer;
+use super::reflexes::Reflexes;
 use crate::config::{Bind, PortForwardSpec};
 
 #[derive(Args)]
@@ -45,13 +46,12 @@ pub(in crate::cli) struct Connect {
     /// Connect stdin and stdout to a target instead, as a ProxyCommand does
     #[arg(short = 'W', long, value_name = "HOST:PORT")]
     pub(in crate::cli) stdio: Option<String>,
-    /// Accepted, as commands are never run
-    #[arg(short = 'N', hide = true)]
-    pub(in crate::cli) _no_command: bool,
     /// Fail at once when the first attempt does, instead of trying on
     #[arg(long, env = "ALKNET_ONCE")]
     pub(in crate::cli) once: bool,
     /// Write a line to this open file descriptor when everything listens
     #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
     pub(in crate::cli) ready_fd: Option<i32>,
+    #[command(flatten)]
+    pub(in crate::cli) reflexes: Reflexes,
 }

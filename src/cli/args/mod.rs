@@ -8,6 +8,7 @@ mod forward;
 mod keys;
 mod output;
 mod peer;
+mod reflexes;
 mod serve;
 #[cfg(feature = "ws")]
 mod tunnel;
@@ -64,7 +65,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable, 4 log-in refused, 5 host k
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Connect to a server: SOCKS5 and forwards on one session, which comes back by itself
-    Connect(Connect),
+    Connect(Box<Connect>),
     /// Be a server, for alknet and every other SSH client that forwards
     Serve(Serve),
     /// Hear and publish the events of a server's bus

@@ -34,7 +34,7 @@ pub(in crate::cli) struct Peer {
     /// Who logs in [default: $USER]
     #[arg(short = 'l', long, env = "ALKNET_USER")]
     pub(in crate::cli) user: Option<String>,
-    /// The private key that logs in, in OpenSSH format
+    /// The private key that logs in, in OpenSSH format [default: those of the ssh-agent, else the usual files]
     #[arg(short, long, value_name = "PATH", env = "ALKNET_IDENTITY")]
     pub(in crate::cli) identity: Option<PathBuf>,
     /// The key's certificate [default: PATH-cert.pub beside the key, if it is there]

@@ -28,6 +28,7 @@ pub(in crate::cli) async fn connect(
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
+    options.reflexes.check()?;
     let to = connect_options(&options.peer).await?;
     let working = async {
         match &options.stdio {

@@ -7,7 +7,7 @@ use super::passphrase::passphrase;
 use super::wishes::Wishes;
 use crate::auth::KeySource;
 use crate::cli::args::Peer;
-use crate::client::{ConnectOptions, Proxy};
+use crate::client::{ConnectOptions, Proxy, count_agent_keys};
 use crate::error::{Error, Result};
 use crate::ssh::Keepalive;
 use crate::target::HostPort;
@@ -30,7 +30,9 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
         _ => (None, place),
     };
     let named = peer.identity.clone().or(wishes.identity);
-    let identity = named.or_else(usual_key).map(KeySource::Path);
+    let agent = if named.is_some() { None } else { agent().await };
+    let usual = || if agent.is_some() { None } else { usual_key() };
+    let identity = named.or_else(usual).map(KeySource::Path);
     let options = ConnectOptions {
         passphrase: match &identity {
             Some(key) => {
@@ -40,6 +42,7 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
             None => None,
         },
         identity,
+        agent,
         certificate: peer.certificate.clone().or(wishes.certificate).map(KeySource::Path),
         insecure_permissions: peer.insecure_permissions,
         user: user
@@ -93,6 +96,19 @@ pub(super) fn proxy(url: Option<&str>) -> Result<Option<Proxy>> {
 /// `ERR_ALKNET_CONFIG`.
 pub(super) fn exits_on_forward_failure(peer: &Peer) -> Result<bool> {
     Ok(Wishes::parse(&peer.options)?.exit_on_forward_failure)
+}
+
+/// The socket of the ssh-agent, if there is one that holds a key.
+async fn agent() -> Option<String> {
+    let socket = std::env::var("SSH_AUTH_SOCK").ok().filter(|path| !path.is_empty())?;
+    match count_agent_keys(&socket).await {
+        Ok(0) => None,
+        Ok(_) => Some(socket),
+        Err(e) => {
+            tracing::info!(code = e.code().as_str(), "the ssh-agent is not used");
+            None
+        }
+    }
 }
 
 /// The first of the usual keys that is there.
