@@ -87,6 +87,7 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             server: options.server.unwrap_or_default(),
             transport: transports(options.transport)?,
             identity: source(options.identity_path, options.identity.as_ref()),
+            agent: default.agent,
             certificate: options.certificate.and_then(given),
             passphrase: options.passphrase.as_ref().map(passphrase),
             insecure_permissions: options.insecure_permissions.unwrap_or_default(),
