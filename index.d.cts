@@ -814,23 +814,48 @@ export interface AlknetForwarder {
   id: string
   /** `'running'`: its worker lives. `'dead'`: it was killed, crashed, or the machine was restarted. `'stopped'`: there is none. */
   status: 'running' | 'dead' | 'stopped'
+  /** The name that it was given. */
   name: string | undefined
+  /** The server that it goes by way of; `undefined` when it dials its target itself. */
   server: string | undefined
   /** Its process, when it runs. */
   pid: number | undefined
+  /** The address it listens on, as it was asked for. */
   listenHost: string
   /** The real port. */
   listenPort: number | undefined
+  /** The host that its connections are led to. */
   targetHost: string
+  /** That host's port. */
   targetPort: number
+  /** When its worker began, if it runs or died. */
   startedAt: Date | undefined
   /** Milliseconds; the rest too is of one that runs. */
   uptime: number | undefined
+  /** The file that its log goes to. */
   logFile: string
+  /** The file that says what it is. */
   stateFile: string
-  connections: { active: number; accepted: number; refused: number } | undefined
-  /** Bytes to the target, and from it. */
-  bytes: { up: number; down: number } | undefined
+  /** Connections since it started. */
+  connections:
+    | {
+        /** Open now. */
+        active: number
+        /** All that came. */
+        accepted: number
+        /** Of these, those whose target could not be reached, or that were too many. */
+        refused: number
+      }
+    | undefined
+  /** Bytes carried since it started. */
+  bytes:
+    | {
+        /** To the target. */
+        up: number
+        /** From the target. */
+        down: number
+      }
+    | undefined
   /** The code of the last failure to reach the target. */
   lastError: string | undefined
   /** Whether the last attempt to reach the target succeeded, once there was one. */
