@@ -31,6 +31,13 @@ const own = readJson(join(root, 'package.json'))
 const { platform } = builtAddon()
 const supported = readdirSync(join(root, 'npm')).sort()
 
+/** The files of a folder and of those in it. */
+const filesOf = (folder: string): string[] =>
+  readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const name = `${folder}/${entry.name}`
+    return entry.isDirectory() ? filesOf(name) : [name]
+  })
+
 /** The files of each tarball, and its manifest, by package name. */
 const packed = new Map<string, { files: string[]; manifest: Manifest }>()
 let registry: string
@@ -67,7 +74,7 @@ describe('what is published', () => {
         'dist/package.json',
       ],
       ...sources.map((name) => `dist/${name.replace(/\.ts$/, '.js')}`),
-      ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
+      ...filesOf('docs'),
     ]
     expect(packed.get('@alkdev/alknet')?.files).toEqual(expected.sort())
   })

@@ -144,6 +144,7 @@ impl ConnectOptions {
         if self.transport.is_empty() {
             self.transport = transport;
         }
+        Place::all(std::slice::from_ref(&self.server), &self.transport)?;
         Ok(self)
     }
 

@@ -77,13 +77,16 @@ pub fn connection_string(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let parse = |text: &str| ConnectOptions::default().connection_string(text);
     let Ok(options) = parse(text) else { return };
-    HostPort::parse(&options.server, Some(22)).expect("a server's address");
-    let keys: Vec<_> = options.host_keys.iter().map(|key| format!("host-key={key}")).collect();
-    let again = parse(&format!("alknet://{}?{}", options.server, keys.join("&"))).expect("again");
+    let at = options.server.split('/').next().unwrap_or_default();
+    HostPort::parse(at, Some(22)).expect("a server's address");
+    let keys = options.host_keys.iter().map(|key| format!("host-key={key}"));
+    let transports = options.transport.iter().map(|name| format!("transport={name}"));
+    let query: Vec<_> = keys.chain(transports).collect();
+    let again = parse(&format!("alknet://{}?{}", options.server, query.join("&"))).expect("again");
     // Blanks around the whole are nobody's, and keys are read without.
     let trimmed =
         |keys: &[String]| keys.iter().map(|key| key.trim().to_owned()).collect::<Vec<_>>();
-    assert_eq!(again.server, options.server);
+    assert_eq!((&again.server, &again.transport), (&options.server, &options.transport));
     assert_eq!(trimmed(&again.host_keys), trimmed(&options.host_keys));
 }
 

@@ -41,7 +41,7 @@ pub(in crate::cli) struct Reflexes {
     bind: Option<String>,
     #[arg(short = 'E', hide = true, value_name = "PATH")]
     log: Option<String>,
-    #[arg(short = 'F', hide = true, value_name = "PATH")]
+    #[arg(short = 'F', id = "ssh_config", hide = true, value_name = "PATH")]
     config: Option<String>,
     #[arg(short = 'J', hide = true, value_name = "HOST")]
     jump: Option<String>,

@@ -14,16 +14,21 @@ const STEPS: [(Phase, &str); 8] = [
     (Phase::Config, "options and key can be used"),
     (Phase::Dns, "the server's name is known"),
     (Phase::Tcp, "the server's port answers"),
-    (Phase::Tls, "its certificate, if it wants one, is to be trusted"),
-    (Phase::Upgrade, "it opens a WebSocket, if one is wanted"),
+    (Phase::Tls, "its certificate is to be trusted"),
+    (Phase::Upgrade, "it opens a WebSocket"),
     (Phase::Kex, "an SSH server speaks there"),
     (Phase::HostKey, "the server is who it should be"),
     (Phase::Auth, "the log-in is accepted"),
 ];
 
 pub(in crate::cli) async fn doctor(options: &Doctor, report: &Report) -> Result<Exit> {
+    let mut transports = Vec::new();
     let outcome = match connect_options(&options.peer).await {
-        Ok(options) => open_session(&options).await,
+        Ok(options) => {
+            let named = options.server.split_once("://").map(|(name, _)| name.to_owned());
+            transports = options.transport.iter().map(ToString::to_string).chain(named).collect();
+            open_session(&options).await
+        }
         Err(error) => Err(error),
     };
     let failure = match &outcome {
@@ -33,7 +38,7 @@ pub(in crate::cli) async fn doctor(options: &Doctor, report: &Report) -> Result<
         }
         Err(error) => Some(error),
     };
-    let steps = steps(failure);
+    let steps = steps(failure, &transports);
     let exit = failure.map_or(Exit::OK, Exit::from);
     let value = json!({
         "ok": failure.is_none(),
@@ -45,13 +50,20 @@ pub(in crate::cli) async fn doctor(options: &Doctor, report: &Report) -> Result<
     Ok(exit)
 }
 
-/// Every step up to the one that failed.
-fn steps(failure: Option<&Error>) -> Vec<Value> {
-    let failed_at = failure.map(|error| {
-        let phase = error.phase().unwrap_or(Phase::Auth);
-        STEPS.iter().position(|(step, _)| *step == phase).unwrap_or(STEPS.len() - 1)
-    });
-    let told = STEPS.iter().enumerate().take(failed_at.map_or(STEPS.len(), |at| at + 1));
+/// Every step up to the one that failed, of those that these transports take.
+fn steps(failure: Option<&Error>, transports: &[String]) -> Vec<Value> {
+    let by = |names: &[&str]| transports.iter().any(|name| names.contains(&name.as_str()));
+    let phase = failure.map(|error| error.phase().unwrap_or(Phase::Auth));
+    let taken = |step: Phase| match step {
+        _ if phase == Some(step) => true,
+        Phase::Tls => by(&["tls", "wss"]),
+        Phase::Upgrade => by(&["ws", "wss"]),
+        _ => true,
+    };
+    let steps: Vec<_> = STEPS.iter().filter(|(step, _)| taken(*step)).collect();
+    let failed_at = phase
+        .map(|phase| steps.iter().position(|(step, _)| *step == phase).unwrap_or(steps.len() - 1));
+    let told = steps.iter().enumerate().take(failed_at.map_or(steps.len(), |at| at + 1));
     told.map(|(at, (phase, shows))| {
         let why = failure.filter(|_| failed_at == Some(at));
         json!({
