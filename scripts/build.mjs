@@ -77,7 +77,10 @@ async function buildProgram(release) {
   const [built] = places
     .map((target) => path.join(env.CARGO_TARGET_DIR, target, release ? 'release' : 'debug', file))
     .filter((place) => fs.existsSync(place))
-  fs.copyFileSync(built, path.join(root, alknet))
+  // One that runs cannot be written to, but another can take its name.
+  const made = path.join(root, `${alknet}.new`)
+  fs.copyFileSync(built, made)
+  fs.renameSync(made, path.join(root, alknet))
 }
 
 async function buildFacade() {
