@@ -21,7 +21,7 @@ pub(crate) async fn reach(
     insecure: bool,
 ) -> Result<(Socket, bool)> {
     if url.secure {
-        return Err(Error::config("this build has no TLS: wss is not possible"));
+        return Err(Error::config("a tunnel cannot be reached by wss yet"));
     }
     if !insecure && !is_loopback(&url.at.host) {
         return Err(Error::config(format!(
