@@ -130,7 +130,7 @@ impl ConnectOptions {
             .strip_prefix("alknet://")
             .ok_or_else(|| bad("must begin with alknet://"))?;
         let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let server = server.strip_suffix('/').unwrap_or(server);
+        let server = server.trim_end_matches('/');
         HostPort::parse(server.split('/').next().unwrap_or(server), Some(0))?;
         self.server = server.to_owned();
         let mut transport = Vec::new();

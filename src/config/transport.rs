@@ -89,7 +89,7 @@ impl Place {
             Some((name, rest)) => (name.parse::<Transport>()?, rest),
             None => (transport, text),
         };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let rest = rest.trim_end_matches('/');
         let (at, path) = match rest.find('/').filter(|_| transport.has_path()) {
             Some(slash) => (&rest[..slash], rest[slash..].to_owned()),
             None => (rest, if transport.has_path() { PATH.to_owned() } else { String::new() }),
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_place_has_its_transport_and_that_ones_port() {
-        for text in ["host", "host:22", "tcp://host", "tcp://host:22/"] {
+        for text in ["host", "host:22", "tcp://host", "tcp://host:22/", "host//"] {
             assert_eq!(all(&[text], &[]).unwrap(), ["tcp://host:22"], "{text}");
         }
         assert_eq!(all(&["[::1]"], &[Transport::Tcp]).unwrap(), ["tcp://[::1]:22"]);
