@@ -56,7 +56,7 @@ function save(result, options) {
     : write('partial', result)
 }
 
-// No constant: the program runs before it comes to this line.
+// No constants from here on: the program runs before it comes to these lines.
 function isFull({ quick, build, rounds, metrics, peers }, wanted) {
   const whole = build && !quick && rounds >= 3 && peers.length === peerNames.length
   return whole && wanted.every((name) => metrics.includes(name))
@@ -69,7 +69,9 @@ function only({ rows, bars, ...rest }, metrics) {
   return { ...rest, rows: own, bars: bars.filter(({ value }) => known.has(value)) }
 }
 
-const file = (name) => path.join(here, 'results', `${name}.json`)
+function file(name) {
+  return path.join(here, 'results', `${name}.json`)
+}
 
 function write(name, result) {
   fs.mkdirSync(path.dirname(file(name)), { recursive: true })

@@ -26,6 +26,8 @@ mod io;
 mod listen;
 #[cfg(all(unix, feature = "cli"))]
 mod manage;
+#[doc(hidden)]
+pub mod runtime;
 mod scope;
 mod server;
 mod ssh;

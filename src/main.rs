@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use alknet::cli::{Control, run};
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = match runtime {
+    let runtime = match alknet::runtime::runtime().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             use std::io::Write;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const GROUND: &[&str] = &["backoff", "config", "error", "io", "scope", "target"];
+const GROUND: &[&str] = &["backoff", "config", "error", "io", "runtime", "scope", "target"];
 const SEAM: &[&str] = &["dial", "listen"];
 
 /// Every room, and what it may know besides itself. Rooms of one level do not see each other, the ground floor excepted.

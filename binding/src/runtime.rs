@@ -4,30 +4,15 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-
-/// `ALKNET_WORKERS`, else one thread per two cores, four at most: with one, a message crosses no thread inside the core.
-fn workers() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    variable("ALKNET_WORKERS")
-        .filter(|n| (1..=64).contains(n))
-        .map_or((cores / 2).clamp(1, 4), |n| n as usize)
-}
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|n| n.parse().ok())
 }
 
 static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(workers())
-        .thread_name("alknet")
-        // musl's default of 128 KiB is too little for key exchange.
-        .thread_stack_size(2 * 1024 * 1024)
-        .enable_all()
-        .build()
-        .ok()?;
+    let runtime = alknet::runtime::runtime().thread_name("alknet").build().ok()?;
     if !ALERT.window.is_zero() {
         runtime.spawn(ALERT.watch());
     }
