@@ -4,38 +4,30 @@ import { once } from 'node:events'
 import { existsSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect as tcp } from 'node:net'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { text } from './support/bytes.js'
+import {
+  chain,
+  env,
+  file,
+  listening,
+  node,
+  program,
+  run,
+  secret,
+  startAgent,
+  startForward,
+  startHost,
+  startRunner,
+  task,
+  url,
+} from './support/chain.js'
 import { afterwards } from './support/cleanup.js'
 import { clientKey, scratch } from './support/keys.js'
 import { freePort, startEcho, startTcp } from './support/net.js'
-import { type Program, start } from './support/program.js'
+import { start } from './support/program.js'
 import { startSshd } from './support/sshd.js'
 import { dialHost, startOriginalAgent, startOriginalRunner, type, user } from './support/tunnel.js'
-
-const program = fileURLToPath(new URL('../native/alknet', import.meta.url))
-const env: NodeJS.ProcessEnv = {}
-for (const [name, value] of Object.entries(process.env)) {
-  if (!name.startsWith('ALKNET_')) env[name] = value
-}
-
-const run = (...args: string[]): Program => start(program, args, { env })
-const url = (at: string) => `ws://${at}`
-
-interface Listening {
-  addresses: string[]
-}
-
-async function listening(server: Program): Promise<string> {
-  const { addresses } = await server.json<Listening>()
-  return addresses[0] as string
-}
-
-async function startRunner(...args: string[]) {
-  const server = run('tunnel', 'runner', '--listen', '127.0.0.1:0', '--json', ...args)
-  return { program: server, at: await listening(server) }
-}
 
 /** Reads to the end, and says which end that was. */
 const READER = `
@@ -50,54 +42,6 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as reader:
     except ConnectionResetError:
         print("reset")
 `
-
-let files = 0
-function file(value: unknown): string {
-  const name = path.join(scratch(), `tunnel-${files++}.json`)
-  writeFileSync(name, JSON.stringify(value))
-  return name
-}
-
-const node = (at: string) => ({ n1: { url: url(at) } })
-const task = (more = {}) => ({ type: 'command', status: 'running', node: 'n1', ...more })
-
-async function startHost(registry: unknown, ...args: string[]) {
-  const known = ['--registry', file(registry)]
-  const server = run(
-    'tunnel',
-    'host',
-    '--listen',
-    '127.0.0.1:0',
-    '--ssh-listen',
-    'none',
-    '--json',
-    ...known,
-    ...args,
-  )
-  return { program: server, at: await listening(server) }
-}
-
-async function startAgent(runner: string, name = 'kohakuriver-task-5', ...args: string[]) {
-  const agent = run('tunnel', 'agent', '-r', url(runner), '-c', name, '--json', ...args)
-  expect(await agent.json()).toMatchObject({ event: 'up' })
-  return agent
-}
-
-async function startForward(host: string, port: number, ...args: string[]) {
-  const to = ['forward', '5', `${port}`, '--local-port', '0', '--json', ...args]
-  const forward = run('tunnel', '--host', url(host), ...to)
-  return { program: forward, port: Number((await listening(forward)).split(':').pop()) }
-}
-
-/** Runner, host and agent of task 5. */
-async function chain() {
-  const runner = await startRunner()
-  const [agent, host] = await Promise.all([
-    startAgent(runner.at),
-    startHost({ nodes: node(runner.at), tasks: { 5: task() } }),
-  ])
-  return { runner, agent, host, session: (port: number) => `${url(host.at)}/ws/forward/5/${port}` }
-}
 
 async function roundTrip(port: number, bytes: string): Promise<string> {
   const socket = tcp({ port, host: '127.0.0.1', allowHalfOpen: true })
@@ -235,6 +179,57 @@ describe('alknet tunnel', () => {
     writer.destroy()
   })
 
+  it('lets a slow service hold up its own user alone, however little that user knows', async () => {
+    const slow = await startTcp((socket) => socket.pause())
+    const echo = await startEcho()
+    const { host, session } = await chain()
+    const original = await user(session(slow.port))
+    original.send({ type: type.connect, id: 1, port: slow.port })
+    await original.message((m) => m.type === type.connected)
+    const total = 12 << 20
+    for (let sent = 0; sent < total; sent += 65_536) {
+      original.send({ type: type.data, id: 1, payload: Buffer.alloc(65_536, sent / 65_536) })
+    }
+    original.send({ type: type.close, id: 1 })
+    const beside = await startForward(host.at, echo.port)
+    const words = Array.from({ length: 20 }, (_, i) => roundTrip(beside.port, `word ${i}`))
+    expect(await Promise.all(words)).toEqual(words.map((_, i) => `word ${i}`))
+    // All of it comes once the service reads, and then the end.
+    const [socket] = slow.sockets
+    let came = 0
+    let wrong = 0
+    for await (const piece of socket ?? []) {
+      for (const byte of piece as Buffer) wrong += Number(byte !== ((came++ >> 16) & 255))
+    }
+    expect([came, wrong]).toEqual([total, 0])
+  })
+
+  it('takes from a service no more than a slow user without credits reads', async () => {
+    let sent = 0
+    const source = await startTcp((socket) => {
+      const more = () => {
+        while (!socket.destroyed && socket.write(Buffer.alloc(65_536))) sent += 65_536
+      }
+      socket.on('drain', more)
+      more()
+    })
+    const echo = await startEcho()
+    const { host, session } = await chain()
+    const original = await user(session(source.port))
+    original.send({ type: type.connect, id: 1, port: source.port })
+    await original.message((m) => m.type === type.data)
+    original.socket.pause()
+    const beside = await startForward(host.at, echo.port)
+    let before = -1
+    while (before !== sent) {
+      before = sent
+      for (let i = 0; i < 10; i += 1) expect(await roundTrip(beside.port, 'on')).toBe('on')
+    }
+    expect(sent).toBeLessThan(40 << 20)
+    original.socket.resume()
+    while (sent === before) await original.message((m) => m.type === type.data)
+  })
+
   it('reaches a service that listens on IPv6 loopback alone', async () => {
     const echo = await startEcho('::1')
     const { host } = await chain()
@@ -317,11 +312,6 @@ describe('alknet tunnel', () => {
     const runner = await startRunner('--tokens', tokens)
     const nodes = { n1: { url: url(runner.at), token: 'host-0123456789abc' } }
     const host = await startHost({ nodes, tasks: { 5: task(), 6: task() } }, '--tokens', tokens)
-    const secret = (word: string) => {
-      const name = path.join(scratch(), `token-${files++}`)
-      writeFileSync(name, `${word}\n`)
-      return ['--token-file', name]
-    }
     const wrong = [
       'agent',
       '-r',

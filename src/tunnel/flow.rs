@@ -57,6 +57,8 @@ pub(crate) struct Flow {
     opener: bool,
     /// In the list of those with something to send.
     pub(crate) listed: bool,
+    /// Nothing that is sent reaches the peer any more.
+    deaf: bool,
     /// Ticks since something was received or sent.
     pub(crate) idle: u32,
     inbox: Queue,
@@ -79,6 +81,7 @@ impl Flow {
             extended: false,
             opener,
             listed: false,
+            deaf: false,
             idle: 0,
             inbox: Queue::new(proto),
             outbox: Queue::new(proto),
@@ -106,6 +109,18 @@ impl Flow {
     /// Bytes that wait to be read.
     pub(crate) fn held(&self) -> usize {
         self.inbox.len()
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Whether a pull would not wait.
+    pub(crate) fn is_readable(&self) -> bool {
+        !self.inbox.is_empty()
+            || self.incoming != End::None
+            || matches!(self.stage, Stage::Failed(_))
     }
 
     // ------------------------------------------------------------------ from the peer
@@ -150,10 +165,12 @@ impl Flow {
 
     /// The peer neither sends nor reads any more.
     pub(crate) fn peer_closed(&mut self) {
-        // Between ends that know half-close that is no way to end; and who asked has no answer now.
-        if self.extended || (self.opener && self.stage == Stage::Opening) {
+        // Between ends that know half-close that is no way to end, unless all was said; and who asked has no answer now.
+        let cut = self.extended && self.incoming != End::Done;
+        if cut || (self.opener && self.stage == Stage::Opening) {
             self.fail("the peer has closed the connection");
         }
+        self.deaf = true;
         self.incoming = End::Done;
         self.outgoing = End::Done;
         self.outbox.clear();
@@ -229,7 +246,7 @@ impl Flow {
 
     /// Whether nothing pushed can reach the peer.
     pub(crate) fn is_deaf(&self) -> bool {
-        self.outgoing == End::Done && !self.extended || matches!(self.stage, Stage::Failed(_))
+        self.deaf || matches!(self.stage, Stage::Failed(_))
     }
 
     /// Whether both directions have ended well, so that nobody needs to be told.
@@ -255,6 +272,7 @@ impl Flow {
             }
             // For this peer the end of one direction is the end of both.
             self.incoming = End::Done;
+            self.deaf = true;
             encode(self.header(Kind::Close, id), b"")
         })
     }

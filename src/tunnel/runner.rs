@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use super::carry::{End, carry};
 use super::frame::{HEADER, Header, Kind, decode, encode, with_id};
-use super::mux::MAX_IDS;
 use super::outbox::Outbox;
+use super::routes::{Route, Routes};
 use super::socket::Socket;
 use crate::error::{Error, Result};
 use crate::http::raw::Message;
@@ -25,8 +25,13 @@ const TO_AGENT: usize = 4 * 1024 * 1024;
 const TO_SESSION: usize = 64 * 1024 * 1024;
 const STALL: Duration = Duration::from_secs(1);
 
-/// Connections of one session at once.
-const MAX_OF_SESSION: usize = 1024;
+/// Bytes of a session without credits that its services do not take yet, beyond which it is not read; and for how long it may be held up
+/// by a service that takes nothing (as for peers of SSH without credits).
+const HELD: usize = 4 * 1024 * 1024;
+const STUCK: Duration = Duration::from_secs(10);
+
+/// Bytes on their way to a session without credits below which more is taken for it.
+const ROOM: usize = 512 * 1024;
 
 /// The agents that are connected, by their containers' names.
 #[derive(Default)]
@@ -63,7 +68,15 @@ impl Runner {
     pub(crate) async fn session(&self, name: &str, socket: Socket, extended: bool) -> Error {
         let agent = self.agents.lock().get(name).cloned();
         let number = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(Session { number, extended, out: Outbox::default(), agent });
+        let session = Arc::new(Session {
+            number,
+            extended,
+            out: Outbox::default(),
+            agent,
+            held: AtomicUsize::new(0),
+            relieved: Notify::new(),
+            waiting: AtomicBool::new(false),
+        });
         match &session.agent {
             Some(_) => session.out.text("CONNECTED"),
             None => {
@@ -89,28 +102,19 @@ struct Agent {
     routes: Mutex<Routes>,
 }
 
-#[derive(Default)]
-struct Routes {
-    last: u32,
-    by_agent: HashMap<u32, Route>,
-    by_session: HashMap<(u64, u32), u32>,
-    over: bool,
-}
-
-struct Route {
-    session: Arc<Session>,
-    id: u32,
-    proto: u8,
-    /// Which sides have said that they send no more.
-    finished: [bool; 2],
-}
-
-struct Session {
-    number: u64,
+/// A user's session.
+pub(super) struct Session {
+    pub(super) number: u64,
     /// Its user knows what is ours.
-    extended: bool,
-    out: Outbox,
+    pub(super) extended: bool,
+    pub(super) out: Outbox,
     agent: Option<Arc<Agent>>,
+    /// Bytes of a user without credits that its services do not take yet.
+    pub(super) held: AtomicUsize,
+    /// Told when these have become less.
+    pub(super) relieved: Notify,
+    /// There is something for the user, who had enough.
+    pub(super) waiting: AtomicBool,
 }
 
 impl Agent {
@@ -123,6 +127,10 @@ impl Agent {
             return routes.connect(self.extended, session, header, message);
         }
         let id = *routes.by_session.get(&key)?;
+        if routes.step(id, &self.out, |stead, _| stead.said_by_user(kind, message.slice(HEADER..)))
+        {
+            return None;
+        }
         match kind {
             Kind::Data => {}
             Kind::Close => routes.forget(id),
@@ -137,9 +145,15 @@ impl Agent {
     /// Where a message of the agent goes.
     fn answered(&self, header: Header, message: Bytes) -> Option<(Arc<Session>, Bytes)> {
         let mut routes = self.routes.lock();
+        let kind = header.kind()?;
+        if routes.step(header.id, &self.out, |stead, sides| {
+            stead.said_by_agent(kind, message.slice(HEADER..), sides.user);
+        }) {
+            return None;
+        }
         let route = routes.by_agent.get(&header.id)?;
         let (session, id, proto) = (Arc::clone(&route.session), route.id, route.proto);
-        match header.kind()? {
+        match kind {
             Kind::Connected | Kind::Data => {}
             Kind::Close | Kind::Error => {
                 routes.forget(header.id);
@@ -174,8 +188,10 @@ impl Agent {
         };
         let ids: Vec<_> = routes.by_agent.iter().filter_map(of_session).collect();
         for (id, proto) in ids {
+            if !routes.step(id, &self.out, |stead, sides| stead.leave(sides)) {
+                self.tell(Kind::Close, proto, id);
+            }
             routes.forget(id);
-            self.tell(Kind::Close, proto, id);
         }
     }
 
@@ -187,69 +203,45 @@ impl Agent {
         let ended = std::mem::take(&mut routes.by_agent);
         routes.by_session.clear();
         drop(routes);
-        for route in ended.into_values() {
+        for mut route in ended.into_values() {
+            if route.lose("the agent has gone") {
+                continue;
+            }
             let header =
                 Header { kind: Kind::Error as u8, proto: route.proto, id: route.id, port: 0 };
             route.session.out.push(Message::Binary(encode(header, b"the agent has gone")));
         }
     }
 
+    /// Waits while a user without credits has too much here that its services do not take, and ends what they take nothing of.
+    async fn pace(&self, session: &Session) {
+        while session.held.load(Ordering::Relaxed) > HELD {
+            let Some((id, held)) = self.routes.lock().fullest(session.number) else { return };
+            let is_less = async {
+                loop {
+                    session.relieved.notified().await;
+                    let now = self.routes.lock().fullest(session.number);
+                    if now.is_none_or(|(_, now)| now < held) {
+                        return;
+                    }
+                }
+            };
+            if tokio::time::timeout(STUCK, is_less).await.is_err() {
+                tracing::warn!(
+                    "a service takes nothing: its connection is ended, so that the others of its user go on"
+                );
+                let mut routes = self.routes.lock();
+                routes.step(id, &self.out, |stead, sides| {
+                    stead.kill(sides, "the service does not read")
+                });
+                routes.forget(id);
+            }
+        }
+    }
+
     fn tell(&self, kind: Kind, proto: u8, id: u32) {
         let header = Header { kind: kind as u8, proto, id, port: 0 };
         self.out.push(Message::Binary(encode(header, b"")));
-    }
-}
-
-impl Routes {
-    /// A new id for the agent, known before the agent hears of it.
-    fn connect(
-        &mut self,
-        extended: bool,
-        session: &Arc<Session>,
-        header: Header,
-        message: Bytes,
-    ) -> Option<Bytes> {
-        let key = (session.number, header.id);
-        if self.by_session.contains_key(&key) {
-            return None;
-        }
-        let of_session = || self.by_agent.values().filter(|r| r.session.number == session.number);
-        let full = self.by_agent.len() >= MAX_IDS || of_session().count() >= MAX_OF_SESSION;
-        if full || self.over {
-            let why: &[u8] = if full { b"too many connections" } else { b"the agent has gone" };
-            let header = Header { kind: Kind::Error as u8, port: 0, ..header };
-            session.out.push(Message::Binary(encode(header, why)));
-            return None;
-        }
-        let id = loop {
-            self.last = self.last.wrapping_add(1);
-            if self.last != 0 && !self.by_agent.contains_key(&self.last) {
-                break self.last;
-            }
-        };
-        let proto = header.proto;
-        let route =
-            Route { session: Arc::clone(session), id: header.id, proto, finished: [false; 2] };
-        self.by_agent.insert(id, route);
-        self.by_session.insert(key, id);
-        // A payload is ours, and for those alone who know it.
-        let known = extended && session.extended;
-        let message = if known { message } else { message.slice(..HEADER) };
-        Some(with_id(message, id))
-    }
-
-    fn finished(&mut self, id: u32, side: usize) {
-        let Some(route) = self.by_agent.get_mut(&id) else { return };
-        route.finished[side] = true;
-        if route.finished == [true; 2] {
-            self.forget(id);
-        }
-    }
-
-    fn forget(&mut self, id: u32) {
-        if let Some(route) = self.by_agent.remove(&id) {
-            self.by_session.remove(&(route.session.number, route.id));
-        }
     }
 }
 
@@ -289,7 +281,16 @@ struct Served(Arc<Session>);
 
 impl End for Served {
     fn next(&self) -> Option<Message> {
-        self.0.out.pop()
+        let message = self.0.out.pop();
+        if let Some(agent) = &self.0.agent
+            && self.0.waiting.load(Ordering::Relaxed)
+            && self.0.out.size() < ROOM
+        {
+            self.0.waiting.store(false, Ordering::Relaxed);
+            agent.routes.lock().resume(self.0.number, &agent.out);
+            return message.or_else(|| self.0.out.pop());
+        }
+        message
     }
 
     fn ready(&self) -> &Notify {
@@ -303,8 +304,9 @@ impl End for Served {
         let Ok((header, _)) = decode(&message) else { return Ok(()) };
         if let Some(message) = agent.asked(&self.0, header, message) {
             agent.out.push(Message::Binary(message));
-            agent.out.below(TO_AGENT).await;
         }
+        agent.out.below(TO_AGENT).await;
+        agent.pace(&self.0).await;
         Ok(())
     }
 
