@@ -269,7 +269,7 @@ export interface AlknetForward extends AsyncDisposable {
   unref(): this
 }
 
-/** What an {@link AlknetSession} emits. */
+/** What an {@link AlknetSession} or {@link AlknetTunnel} emits. */
 export interface AlknetSessionEvents {
   /** There is a session again. */
   up: []
@@ -279,7 +279,7 @@ export interface AlknetSessionEvents {
   close: [error?: AlknetError]
 }
 
-/** Counters since `openSession()`. */
+/** Counters since `openSession()` or `openTunnel()`. */
 export interface AlknetSessionMetrics {
   /** Whether there is a session now. */
   up: boolean
@@ -350,6 +350,73 @@ export interface AlknetSession extends EventEmitter<AlknetSessionEvents>, AsyncD
   unref(): this
 }
 
+// ---------------------------------------------------------------------------------------------- tunnel
+
+/** Options of {@link openTunnel}. Only `task` has no default. */
+export interface AlknetTunnelOptions {
+  /**
+   * The host of the tunnel: a name or address, `host:port` (port 8000 when there is none), or a URL, `ws://host:port`, `wss://host`.
+   * Default: the environment variable `ALKNET_TUNNEL_HOST`, or `'localhost'`.
+   */
+  host?: string
+  /** The number of the task whose container is meant. */
+  task: number | string
+  /** What the host wants to be shown, 16 characters or more. Default: the environment variable `ALKNET_TUNNEL_TOKEN`, or none. */
+  token?: string
+  /** Goes over a network without TLS. Default `false`: `ERR_ALKNET_CONFIG` for what is not `wss://`, but on loopback. */
+  insecure?: boolean
+  /** As in {@link AlknetSessionOptions}. A refused token is shown again at the longest pause. Default `true`. */
+  reconnect?: boolean | AlknetReconnectOptions
+  /** Ends the attempt; the promise rejects with an `AbortError`. Later it has no effect. */
+  signal?: AbortSignal
+}
+
+/** Options of {@link AlknetTunnel.forward} and {@link AlknetTunnel.udp}. */
+export interface AlknetTunnelForwardOptions
+  extends Omit<AlknetForwardOptions, 'target' | 'listen'> {
+  /** The port in the container. */
+  port: number
+  /** Where to listen, as in {@link AlknetForwardOptions}. Default 0: a free port on loopback. */
+  listen?: number | string
+}
+
+/**
+ * Begins a session with a container, by way of the host of a tunnel (docs/tunnel.md), and keeps one up. Resolves when the agent in the
+ * container is there. Rejects with `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT` or `ERR_ALKNET_TLS` for the host, `ERR_ALKNET_AUTH_REJECTED` for the
+ * token, `ERR_ALKNET_CHANNEL_REJECTED` with what the host said (no such task, no agent), `ERR_ALKNET_CONFIG`.
+ */
+export function openTunnel(options: AlknetTunnelOptions): Promise<AlknetTunnel>
+
+/**
+ * A supervised session with a container: any of its ports, without one being published. When it is lost its streams fail, with
+ * `ERR_ALKNET_SESSION_CLOSED`, or with `ECONNRESET` when it was the container that went; another session takes its place, and `open()`
+ * waits for it. It keeps the process alive, like a socket, until `close()` or `unref()`.
+ */
+export interface AlknetTunnel extends EventEmitter<AlknetSessionEvents>, AsyncDisposable {
+  /**
+   * Opens a stream to a TCP port of the container, on 127.0.0.1 or ::1 there. Rejects with the agent's reason: `ECONNREFUSED`, …,
+   * `ERR_ALKNET_CHANNEL_REJECTED`; with `ERR_ALKNET_RECONNECTING` when there was no session in time; with `ERR_ALKNET_SESSION_CLOSED` when
+   * there will be none. A connection that is reset in the container fails with `ECONNRESET`.
+   */
+  open(port: number, options?: AlknetOpenOptions): Promise<AlknetStream>
+  /** Listens here and leads each connection to a TCP port of the container. Rejects like {@link AlknetSession.forward}. */
+  forward(options: AlknetTunnelForwardOptions): Promise<AlknetForward>
+  /** The same for UDP: what comes from one address is a connection. */
+  udp(options: AlknetTunnelForwardOptions): Promise<AlknetForward>
+  /** Ends every forward, every stream and the session. Resolves when all is closed; idempotent. */
+  close(): Promise<void>
+  /** True from the call of `close()` on, and once it is over for good: `open()` rejects with `ERR_ALKNET_SESSION_CLOSED`. */
+  readonly closed: boolean
+  /** Whether there is a session now. */
+  readonly up: boolean
+  /** What the session has done so far. */
+  metrics(): AlknetSessionMetrics
+  /** Keeps the process alive while the session is open; the default. Streams count for themselves. */
+  ref(): this
+  /** Lets the process end although the session is open. */
+  unref(): this
+}
+
 // ---------------------------------------------------------------------------------------------- stream
 
 /** What a stream's two ends know of each other. On the client side `user` and `keyFingerprint` are one's own. */
@@ -358,8 +425,8 @@ export interface ConnectionInfo {
   remoteAddress: string | undefined
   /** Port of the other end of the session. */
   remotePort: number | undefined
-  /** How the bytes travel. */
-  transport: AlknetTransport
+  /** How the bytes travel; `tunnel`: to a container, without SSH. */
+  transport: AlknetTransport | 'tunnel'
   /** The name the client logged in as. */
   user: string
   /** `SHA256:…` of the client's key. */

@@ -6,5 +6,6 @@ export {
   forwarders,
   frameStream,
   openSession,
+  openTunnel,
   serve,
 } from './dist/index.js'

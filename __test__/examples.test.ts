@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { frameStream } from '../index.js'
 import { discard, nextConnection, startServer } from './support/alknet.js'
 import { say } from './support/bytes.js'
+import { chain } from './support/chain.js'
 import { clientKey, hostKey, scratch } from './support/keys.js'
 import { startEcho } from './support/net.js'
 import { type Program, start } from './support/program.js'
@@ -80,6 +81,18 @@ describe('the examples', () => {
     const ports = [...(await program.line()).matchAll(/127\.0\.0\.1:(\d+)/g)]
     expect(ports).toHaveLength(2)
     const socket = discard(tcpConnect(Number(ports[0]?.[1]), '127.0.0.1'))
+    await say(socket, socket, 'through')
+    socket.destroy()
+    program.kill('SIGINT')
+    expect(await program.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('tunnel: a stream gets its answer, a port leads there, and Ctrl-C ends it', async () => {
+    const { host } = await chain()
+    const echo = await startEcho()
+    const program = example('tunnel', host.at, '5', `${echo.port}`)
+    expect(await program.line()).toBe('a question')
+    const socket = discard(tcpConnect(Number((await program.line()).split(':')[1]), '127.0.0.1'))
     await say(socket, socket, 'through')
     socket.destroy()
     program.kill('SIGINT')

@@ -10,7 +10,7 @@ mod route;
 mod socks;
 mod standing;
 mod supervise;
-#[cfg(all(feature = "cli", feature = "ws"))]
+#[cfg(feature = "ws")]
 mod tunnel;
 
 use std::time::Duration;
@@ -43,7 +43,9 @@ pub use route::Route;
 pub use socks::{SocksForwarder, SocksLogin};
 pub use standing::{Metrics, Reconnect, Standing};
 #[cfg(all(feature = "cli", feature = "ws"))]
-pub(crate) use tunnel::{SshProxy, Standing as TunnelStanding, Tunnel, TunnelPlace};
+pub(crate) use tunnel::{SshProxy, Standing as TunnelStanding};
+#[cfg(feature = "ws")]
+pub use tunnel::{Tunnel, TunnelOptions};
 
 /// How to reach a server and who logs in.
 #[derive(Clone, Debug)]

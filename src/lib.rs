@@ -33,7 +33,11 @@ mod server;
 mod ssh;
 mod target;
 mod transport;
-#[cfg(all(feature = "ws", any(feature = "cli", feature = "fuzzing")))]
+#[cfg(feature = "ws")]
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, reason = "only the command line has all of its pieces")
+)]
 mod tunnel;
 
 pub use auth::{CertificateInfo, KeyInfo, KeySource, Limits, Passphrase, Penalties, Trust};
@@ -42,6 +46,8 @@ pub use client::{
     RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, count_agent_keys,
     inspect_key, open_session,
 };
+#[cfg(feature = "ws")]
+pub use client::{Tunnel, TunnelOptions};
 pub use config::{Bind, PortForwardSpec, Transport};
 pub use error::{Code, Error, Phase, Refusal, Result, posix_name};
 pub use forward::ForwardMetrics;

@@ -68,6 +68,11 @@ impl Scope {
         self.token.cancelled()
     }
 
+    /// Whether the scope was told to end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
     /// Tells the scope's tasks to end.
     pub(crate) fn cancel(&self) {
         self.token.cancel();

@@ -8,6 +8,9 @@
  */
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import type { Doorbell } from '../native/binding.js'
+
+export type { Doorbell }
+
 import { KeepAlive } from './keep-alive.js'
 import { native } from './native.js'
 

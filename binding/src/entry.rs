@@ -5,8 +5,11 @@ use napi_derive::napi;
 
 use crate::bell::Doorbell;
 use crate::options::{NativeConnectOptions, NativeServeOptions, source};
-use crate::pending::{Pending, PendingKeyInfo, PendingServer, PendingSession, PendingStream};
+use crate::pending::{
+    Pending, PendingKeyInfo, PendingServer, PendingSession, PendingStream, PendingTunnel,
+};
 use crate::session::NativeReconnect;
+use crate::tunnel::NativeTunnelOptions;
 
 /// Opens a session with one stream.
 #[napi]
@@ -30,6 +33,18 @@ pub fn open_session(
     let options = alknet::ConnectOptions::try_from(options);
     let opening = async move { alknet::ChannelManager::new(&options?, reconnect.into()).await };
     Pending::start(bell, opening).map(PendingSession)
+}
+
+/// Begins a supervised session with a container.
+#[napi]
+pub fn open_tunnel(
+    bell: &Doorbell,
+    options: NativeTunnelOptions,
+    reconnect: NativeReconnect,
+) -> Result<PendingTunnel> {
+    let options = options.with(reconnect.into());
+    let opening = async move { alknet::Tunnel::new(&options).await };
+    Pending::start(bell, opening).map(PendingTunnel)
 }
 
 /// Starts a server.

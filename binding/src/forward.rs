@@ -33,6 +33,18 @@ pub struct NativeForwardOptions {
     pub udp_idle_timeout: Option<u32>,
 }
 
+impl NativeForwardOptions {
+    fn bounds(&self) -> ForwardOptions {
+        let default = ForwardOptions::default();
+        ForwardOptions {
+            max_connections: self.max_connections.map_or(default.max_connections, |n| n as usize),
+            replace_stale_socket: self.replace_stale_socket.unwrap_or_default(),
+            udp_idle: millis(self.udp_idle_timeout, default.udp_idle),
+            ..default
+        }
+    }
+}
+
 /// As `AlknetForwardPolicy`; what is absent has its default.
 #[napi(object)]
 #[derive(Default)]
@@ -85,14 +97,7 @@ impl Forwarder {
         manager: &ChannelManager,
         given: NativeForwardOptions,
     ) -> alknet::Result<Self> {
-        let default = ForwardOptions::default();
-        let max_connections = given.max_connections.map_or(default.max_connections, |n| n as usize);
-        let options = ForwardOptions {
-            max_connections,
-            replace_stale_socket: given.replace_stale_socket.unwrap_or_default(),
-            udp_idle: millis(given.udp_idle_timeout, default.udp_idle),
-            ..default
-        };
+        let options = given.bounds();
         let listen: Bind = given.listen.parse()?;
         let Some(target) = given.target else {
             let login = given.username.zip(given.password);
@@ -107,6 +112,16 @@ impl Forwarder {
             ),
             _ => Self::Local(LocalForwarder::start(&spec, manager, &options).await?),
         })
+    }
+
+    /// A local forward on any way.
+    pub(crate) async fn local(
+        route: impl Into<Route>,
+        given: NativeForwardOptions,
+    ) -> alknet::Result<Self> {
+        let target = given.target.as_deref().unwrap_or_default().parse()?;
+        let spec = PortForwardSpec::new(given.listen.parse()?, target)?;
+        Ok(Self::Local(LocalForwarder::start(&spec, route, &given.bounds()).await?))
     }
 
     /// `host:port` with real ports; at a server's end, what was asked of it.

@@ -19,3 +19,4 @@ mod runtime;
 mod server;
 mod session;
 mod stream;
+mod tunnel;

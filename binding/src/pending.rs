@@ -15,6 +15,7 @@ use crate::runtime::{conversation, runtime};
 use crate::server::{NativeServer, Started};
 use crate::session::NativeSession;
 use crate::stream::NativeStream;
+use crate::tunnel::NativeTunnel;
 
 type Outcome<T> = Arc<Mutex<Option<alknet::Result<T>>>>;
 
@@ -119,6 +120,11 @@ pending! {
 pending! {
     /// An operation that gives a session.
     PendingSession(alknet::ChannelManager) gives NativeSession, by NativeSession::new
+}
+
+pending! {
+    /// An operation that gives a session with a container.
+    PendingTunnel(alknet::Tunnel) gives NativeTunnel, by NativeTunnel::new
 }
 
 pending! {

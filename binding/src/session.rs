@@ -14,7 +14,7 @@ use crate::pending::{Pending, PendingForward, PendingStream};
 use crate::stream::NativeInfo;
 
 /// How long an open may take when nothing is said.
-const OPEN_LIMIT: u32 = 20_000;
+pub(crate) const OPEN_LIMIT: u32 = 20_000;
 
 /// How a session comes back.
 #[napi(object)]
@@ -63,6 +63,21 @@ pub struct NativeMetrics {
     pub bytes_sent: f64,
 }
 
+impl From<alknet::Metrics> for NativeMetrics {
+    fn from(metrics: alknet::Metrics) -> Self {
+        Self {
+            up: metrics.up,
+            sessions: metrics.sessions as f64,
+            failed_attempts: metrics.failed_attempts as f64,
+            open_streams: metrics.open_streams as f64,
+            opened: metrics.opened as f64,
+            refused: metrics.refused as f64,
+            bytes_received: metrics.bytes_received as f64,
+            bytes_sent: metrics.bytes_sent as f64,
+        }
+    }
+}
+
 /// A session. Dropped, it is closed.
 #[napi]
 pub struct NativeSession {
@@ -100,17 +115,7 @@ impl NativeSession {
 
     #[napi]
     pub fn metrics(&self) -> NativeMetrics {
-        let metrics = self.manager.metrics();
-        NativeMetrics {
-            up: metrics.up,
-            sessions: metrics.sessions as f64,
-            failed_attempts: metrics.failed_attempts as f64,
-            open_streams: metrics.open_streams as f64,
-            opened: metrics.opened as f64,
-            refused: metrics.refused as f64,
-            bytes_received: metrics.bytes_received as f64,
-            bytes_sent: metrics.bytes_sent as f64,
-        }
+        self.manager.metrics().into()
     }
 
     #[napi]

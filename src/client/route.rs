@@ -24,7 +24,7 @@ impl Route {
         Self(Arc::new(Direct))
     }
 
-    #[cfg(all(feature = "cli", feature = "ws"))]
+    #[cfg(feature = "ws")]
     pub(super) fn through(dialer: Arc<dyn Dialer>) -> Self {
         Self(dialer)
     }

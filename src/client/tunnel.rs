@@ -1,51 +1,62 @@
 //! A session with a container, supervised: it comes back by itself, and forwards go through it as through any other.
 
+mod place;
+mod route;
+#[cfg(feature = "cli")]
 mod ssh;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+pub use place::TunnelOptions;
+#[cfg(feature = "cli")]
 pub(crate) use ssh::SshProxy;
 
-use super::Route;
+use self::place::Place;
+use super::{Metrics, Reconnect};
 use crate::backoff::Backoff;
-use crate::dial::Dialer;
 use crate::error::{Code, Error, Phase, Result};
-use crate::io::Connected;
 use crate::scope::Scope;
-use crate::target::Target;
-use crate::tunnel::{Link, Socket, Url, begin, open, reach, segment};
+use crate::ssh::{Events, Info, Observer, Stream};
+use crate::tunnel::{Link, Socket, Traffic, open};
 
-/// How long a connection waits for a session when there is none (as for sessions over SSH).
-const WAIT: Duration = Duration::from_secs(10);
+/// A session that was up for so long was a success: after it, attempts begin anew, at once (as for sessions over SSH).
+const SUCCESS: Duration = Duration::from_secs(5);
 
-/// Longest pause between attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the end of a session may take to be said.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long `close` waits.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
-/// Which container, through which host.
-#[derive(Clone)]
-pub(crate) struct TunnelPlace {
-    pub(crate) host: Url,
-    pub(crate) task: String,
-    /// The port that the session is asked for; connections name their own.
-    pub(crate) port: u16,
-    pub(crate) udp: bool,
-    pub(crate) token: Option<String>,
-    pub(crate) insecure: bool,
+/// A supervised session with a container: any of its ports, by one connection to a host. Dropping it ends it.
+///
+/// The first attempt is made at once, and so is the first after a loss; further ones after 1, 2, 4, 8, 16 and then always 30 s, ± 20 %,
+/// whatever the reason is, but for options that cannot be used. A refused token is shown again at the longest pause.
+pub struct Tunnel {
+    shared: Arc<Shared>,
 }
 
-/// See the module. Dropping it ends the session.
-pub(crate) struct Tunnel {
-    standing: watch::Receiver<Standing>,
+/// What the supervisor and those who use the session share.
+struct Shared {
+    place: Place,
+    reconnect: Reconnect,
+    standing: watch::Sender<Standing>,
+    observer: Mutex<Option<Arc<dyn Observer>>>,
+    /// Why there was no session when there last was none.
+    trouble: Mutex<Option<Error>>,
     scope: Scope,
+    sessions: AtomicU64,
+    failed_attempts: AtomicU64,
+    opened: AtomicU64,
+    refused: AtomicU64,
+    /// Of the sessions before the present one.
+    past: Mutex<Traffic>,
 }
 
 /// Whether there is a session.
@@ -54,109 +65,267 @@ pub(crate) enum Standing {
     Up(Arc<Link>),
     /// With why it was lost, or the last attempt failed.
     Down(Error),
+    /// For good: by whom it belongs to, or why.
+    Closed(Option<Error>),
 }
 
 impl Tunnel {
-    /// Begins a session, or says why there is none.
+    /// Begins a session, or says why there is none; then keeps one up. Dropping the future ends the attempt.
     ///
     /// # Errors
-    /// Those of a dial, `ERR_ALKNET_AUTH_REJECTED`, and `ERR_ALKNET_CHANNEL_REJECTED` with what the host said.
-    pub(crate) async fn open(place: TunnelPlace) -> Result<Self> {
-        let (link, socket) = attempt(&place).await?;
-        let (tell, standing) = watch::channel(Standing::Up(Arc::clone(&link)));
-        let scope = Scope::new();
-        scope.spawn(supervise(place, link, socket, tell));
-        Ok(Self { standing, scope })
+    /// `ERR_ALKNET_CONFIG`; `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, `ERR_ALKNET_TLS` for the host; `ERR_ALKNET_AUTH_REJECTED` for the token;
+    /// `ERR_ALKNET_CHANNEL_REJECTED` with what the host or the runner said: no such task, no agent.
+    pub async fn new(options: &TunnelOptions) -> Result<Self> {
+        let reconnect = options.reconnect;
+        let place = options.place().await?;
+        let first = match place.begin().await {
+            Ok(first) => Some(first),
+            Err(why) if !may_mend(reconnect, &why) || !reconnect.from_the_start => return Err(why),
+            Err(_) => None,
+        };
+        let down = Standing::Down(closed("no attempt has succeeded yet"));
+        let shared = Arc::new(Shared {
+            place,
+            reconnect,
+            standing: watch::Sender::new(down),
+            observer: Mutex::default(),
+            trouble: Mutex::default(),
+            scope: Scope::new(),
+            sessions: AtomicU64::new(0),
+            failed_attempts: AtomicU64::new(u64::from(first.is_none())),
+            opened: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            past: Mutex::default(),
+        });
+        let supervising = Arc::clone(&shared);
+        let first = first.map(|(link, socket)| (shared.established(link), socket));
+        shared.scope.spawn_to_end(async move { supervising.supervise(first).await });
+        let tunnel = Self { shared };
+        tunnel.first_session().await?;
+        Ok(tunnel)
+    }
+
+    /// Opens a stream to a TCP port of the container. While there is no session it waits for one, [`Reconnect::wait`] and `limit` at most.
+    /// Returns once the agent has connected. Dropping the future gives it up.
+    ///
+    /// # Errors
+    /// `ECONNREFUSED` and others as the agent says it, `ERR_ALKNET_CHANNEL_REJECTED` for other refusals, `ETIMEDOUT` after `limit`;
+    /// `ERR_ALKNET_RECONNECTING` when no session came in time; `ERR_ALKNET_SESSION_CLOSED` when there will be none.
+    pub async fn open(&self, port: u16, limit: Duration) -> Result<Stream> {
+        let opening = async {
+            let link = self.shared.link().await?;
+            open(&link, port).await
+        };
+        let opened = tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| {
+            let message = format!("nobody answered within {} ms", limit.as_millis());
+            Err(Error::new(Code::System("ETIMEDOUT"), message).at(Phase::Channel))
+        });
+        let counter = if opened.is_ok() { &self.shared.opened } else { &self.shared.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let target = format!("localhost:{port}");
+        let info = Info { transport: "tunnel", target, ..Info::default() };
+        Ok(Stream::of(opened?, info))
     }
 
     /// Follows whether there is a session.
+    #[cfg(feature = "cli")]
     pub(crate) fn watch(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
+        self.shared.standing.subscribe()
+    }
+
+    /// Why the last session was lost, or the last attempt failed.
+    pub fn trouble(&self) -> Option<Error> {
+        self.shared.trouble.lock().clone()
+    }
+
+    /// Whether it is over for good.
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.shared.standing.borrow(), Standing::Closed(_))
+    }
+
+    /// Why it is over for good, when that was no [`Tunnel::close`].
+    pub fn failure(&self) -> Option<Error> {
+        match &*self.shared.standing.borrow() {
+            Standing::Closed(why) => why.clone(),
+            _ => None,
+        }
+    }
+
+    /// Tells `observer` [`Events::READABLE`] of every coming and going of the session, and [`Events::CLOSED`] of its end.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        *self.shared.observer.lock() = Some(Arc::clone(&observer));
+        if self.is_closed() {
+            observer.notify(Events::CLOSED);
+        }
+    }
+
+    /// What it has done so far.
+    pub fn metrics(&self) -> Metrics {
+        let shared = &self.shared;
+        let past = shared.past.lock();
+        let (up, (open_streams, now)) = match &*shared.standing.borrow() {
+            Standing::Up(link) => (true, link.traffic()),
+            _ => (false, (0, Traffic::default())),
+        };
+        Metrics {
+            up,
+            sessions: shared.sessions.load(Ordering::Relaxed),
+            failed_attempts: shared.failed_attempts.load(Ordering::Relaxed),
+            open_streams,
+            opened: shared.opened.load(Ordering::Relaxed),
+            refused: shared.refused.load(Ordering::Relaxed),
+            bytes_received: past.received + now.received,
+            bytes_sent: past.sent + now.sent,
+        }
     }
 
     /// Ends the session and its connections, 3 s at most. Idempotent.
-    pub(crate) async fn close(&self) {
-        self.scope.cancel();
-        self.scope.join(CLOSE_LIMIT).await;
+    pub async fn close(&self) {
+        self.shared.scope.cancel();
+        self.shared.scope.join(CLOSE_LIMIT).await;
+    }
+
+    /// The same without waiting.
+    pub fn close_soon(&self) {
+        self.shared.scope.cancel();
+    }
+
+    async fn first_session(&self) -> Result<()> {
+        let mut watch = self.shared.standing.subscribe();
+        let standing = watch.wait_for(|standing| !matches!(standing, Standing::Down(_))).await;
+        match standing.as_deref() {
+            Ok(Standing::Up(_)) => Ok(()),
+            Ok(Standing::Closed(Some(why))) => Err(why.clone()),
+            _ => Err(closed("the tunnel was closed")),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnel").field("metrics", &self.metrics()).finish_non_exhaustive()
     }
 }
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.scope.cancel();
+        self.shared.scope.cancel();
     }
 }
 
-async fn attempt(place: &TunnelPlace) -> Result<(Arc<Link>, Socket)> {
-    let proto = if place.udp { "udp" } else { "tcp" };
-    let path = format!("/ws/forward/{}/{}?proto={proto}", segment(&place.task), place.port);
-    let (socket, extended) =
-        reach(&place.host, &path, place.token.as_deref(), place.insecure).await?;
-    begin(socket, extended).await
-}
+impl Shared {
+    async fn supervise(&self, mut first: Option<(Arc<Link>, Socket)>) {
+        let mut backoff = Backoff::new(self.reconnect.longest_pause);
+        if first.is_none() {
+            backoff.pause(0.0);
+        }
+        loop {
+            let (link, socket) = match first.take() {
+                Some(begun) => begun,
+                None => match self.scope.until_cancelled(self.another(&mut backoff)).await {
+                    Some(Ok((link, socket))) => (self.established(link), socket),
+                    Some(Err(why)) => return self.stand(Standing::Closed(Some(why))),
+                    None => return self.stand(Standing::Closed(None)),
+                },
+            };
+            let since = Instant::now();
+            let why = self.run(&link, socket).await;
+            self.note(&link);
+            if self.scope.is_cancelled() {
+                return self.stand(Standing::Closed(None));
+            }
+            if !self.reconnect.enabled {
+                return self.stand(Standing::Closed(Some(why)));
+            }
+            if since.elapsed() >= SUCCESS {
+                backoff.reset();
+            }
+            self.stand(Standing::Down(why));
+        }
+    }
 
-async fn supervise(
-    place: TunnelPlace,
-    mut link: Arc<Link>,
-    mut socket: Socket,
-    tell: watch::Sender<Standing>,
-) {
-    let mut backoff = Backoff::new(LONGEST_PAUSE);
-    loop {
-        let why = link.drive(socket).await;
-        tell.send_replace(Standing::Down(why));
-        backoff.reset();
-        (link, socket) = loop {
+    /// Carries a session to its end: why.
+    async fn run(&self, link: &Arc<Link>, socket: Socket) -> Error {
+        let driving = link.drive(socket);
+        tokio::pin!(driving);
+        tokio::select! {
+            why = &mut driving => return why,
+            () = self.scope.cancelled() => link.end(),
+        }
+        let over = closed("the tunnel was closed");
+        tokio::time::timeout(FAREWELL, driving).await.unwrap_or(over)
+    }
+
+    /// Keeps the counts of a session that is over.
+    fn note(&self, link: &Link) {
+        let mut past = self.past.lock();
+        let carried = link.take_traffic();
+        past.received += carried.received;
+        past.sent += carried.sent;
+    }
+
+    /// Tries until there is a session, or an error that further attempts would not mend.
+    async fn another(&self, backoff: &mut Backoff) -> Result<(Arc<Link>, Socket)> {
+        loop {
             tokio::time::sleep(backoff.pause(fastrand::f64())).await;
-            match attempt(&place).await {
-                Ok(begun) => break begun,
-                Err(why) => drop(tell.send_replace(Standing::Down(why))),
-            }
-        };
-        tell.send_replace(Standing::Up(Arc::clone(&link)));
-    }
-}
-
-/// Through the session of the moment; while there is none, connections wait for one.
-impl From<&Tunnel> for Route {
-    fn from(tunnel: &Tunnel) -> Self {
-        Self::through(Arc::new(Through(tunnel.standing.clone())))
-    }
-}
-
-struct Through(watch::Receiver<Standing>);
-
-impl Dialer for Through {
-    fn dial<'a>(
-        &'a self,
-        target: &'a Target,
-        _origin: Option<SocketAddr>,
-    ) -> BoxFuture<'a, Result<Connected>> {
-        async move {
-            let mut standing = self.0.clone();
-            let up = standing.wait_for(|standing| matches!(standing, Standing::Up(_)));
-            match tokio::time::timeout(WAIT, up).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) => return Err(Error::new(Code::SessionClosed, "the tunnel was closed")),
-                Err(_) => return Err(self.missing()),
-            }
-            let now = standing.borrow().clone();
-            match now {
-                Standing::Up(link) => open(&link, target).await,
-                Standing::Down(_) => Err(self.missing()),
+            match self.place.begin().await {
+                Ok(begun) => return Ok(begun),
+                Err(why) if !may_mend(self.reconnect, &why) => return Err(why),
+                Err(why) => {
+                    self.failed_attempts.fetch_add(1, Ordering::Relaxed);
+                    if why.code() == Code::AuthRejected {
+                        backoff.slow_down();
+                    }
+                    self.stand(Standing::Down(why));
+                }
             }
         }
-        .boxed()
+    }
+
+    fn established(&self, link: Arc<Link>) -> Arc<Link> {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.stand(Standing::Up(Arc::clone(&link)));
+        link
+    }
+
+    fn stand(&self, standing: Standing) {
+        let last = matches!(standing, Standing::Closed(_));
+        if let Standing::Down(why) | Standing::Closed(Some(why)) = &standing {
+            *self.trouble.lock() = Some(why.clone());
+        }
+        self.standing.send_replace(standing);
+        let observer = self.observer.lock().clone();
+        if let Some(observer) = observer {
+            observer.notify(if last { Events::CLOSED } else { Events::READABLE });
+        }
+    }
+
+    /// The session of the moment, or the next.
+    async fn link(&self) -> Result<Arc<Link>> {
+        let mut watch = self.standing.subscribe();
+        let there = watch.wait_for(|standing| !matches!(standing, Standing::Down(_)));
+        let standing = match tokio::time::timeout(self.reconnect.wait, there).await {
+            Ok(Ok(standing)) => standing.clone(),
+            _ => self.standing.borrow().clone(),
+        };
+        match standing {
+            Standing::Up(link) => Ok(link),
+            Standing::Closed(Some(why)) => Err(why),
+            Standing::Closed(None) => Err(closed("the tunnel was closed")),
+            Standing::Down(why) => {
+                let message = format!("there is no tunnel at the moment: {why}");
+                Err(Error::new(Code::Reconnecting, message)
+                    .at(Phase::Channel)
+                    .hint("attempts go on; try again, or give the request more time"))
+            }
+        }
     }
 }
 
-impl Through {
-    fn missing(&self) -> Error {
-        let why = match &*self.0.borrow() {
-            Standing::Down(why) => why.to_string(),
-            Standing::Up(_) => String::new(),
-        };
-        Error::new(Code::Reconnecting, format!("there is no tunnel at the moment: {why}"))
-            .at(Phase::Channel)
-    }
+fn may_mend(reconnect: Reconnect, why: &Error) -> bool {
+    reconnect.enabled && !why.code().is_permanent()
+}
+
+fn closed(why: &str) -> Error {
+    Error::new(Code::SessionClosed, why).at(Phase::Channel)
 }

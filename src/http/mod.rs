@@ -2,7 +2,6 @@
 
 mod client;
 mod io;
-#[cfg(any(feature = "cli", feature = "fuzzing"))]
 pub(crate) mod raw;
 mod serve;
 mod site;

@@ -2,6 +2,7 @@
 
 mod datagram;
 mod events;
+mod face;
 mod pipe;
 mod prefixed;
 mod queue;
@@ -19,7 +20,14 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 pub(crate) use datagram::{DatagramStream, Datagrams, is_too_long};
 pub use events::{Events, Observer, Read};
-pub(crate) use pipe::{PipeEnd, pipe};
+#[cfg_attr(
+    not(feature = "ws"),
+    allow(unused_imports, reason = "named where streams come from elsewhere")
+)]
+pub(crate) use face::Face;
+#[cfg(test)]
+pub(crate) use pipe::PipeEnd;
+pub(crate) use pipe::pipe;
 pub(crate) use prefixed::Prefixed;
 pub(crate) use queue::ByteQueue;
 pub(crate) use relay::{Carried, relay};

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{ByteQueue, Events, Io, Observer, Read};
+use super::{ByteQueue, Events, Face, Io, Observer, Read};
 use crate::error::{Code, Error, Phase, Result};
 
 /// Bytes written to one end and not read at the other; more is refused until half is gone. As of a stream over SSH.
@@ -270,6 +270,37 @@ impl AsyncWrite for PipeEnd {
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.finish();
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Face for PipeEnd {
+    fn observe(&self, observer: Arc<dyn Observer>) {
+        self.observe(observer);
+    }
+
+    fn read(&self, max: usize, waker: Option<&Waker>) -> Read {
+        self.read(max, waker)
+    }
+
+    fn write(&self, bytes: &[u8], waker: Option<&Waker>) -> Result<usize> {
+        self.write(bytes, waker)
+    }
+
+    fn finish(&self, _waker: Option<&Waker>) -> Result<bool> {
+        self.finish();
+        Ok(true)
+    }
+
+    fn close(&self) {
+        self.close();
+    }
+
+    fn failure(&self) -> Option<Error> {
+        None
+    }
+
+    fn buffered(&self) -> (usize, usize) {
+        self.buffered()
     }
 }
 

@@ -86,7 +86,7 @@ impl Bus {
         let who = Who { name: None, access: Arc::new(Unlimited) };
         scope.spawn(Arc::clone(&self.hub).join(Box::new(far), who));
         let info = Info { transport: "memory", target: CONTROL.to_owned(), ..Info::default() };
-        Stream::within(near, info)
+        Stream::of(near, info)
     }
 
     pub(super) fn metrics(&self) -> BusMetrics {

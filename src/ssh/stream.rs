@@ -12,9 +12,9 @@ use super::channel::Channel;
 use super::events::{Observer, Read};
 use super::session::{Info, Session};
 use crate::error::{Code, Error, Result};
-use crate::io::{ByteQueue, Io, PipeEnd};
+use crate::io::{ByteQueue, Face, Io};
 
-/// An open byte stream over SSH, or within the process ([`crate::Server::bus`]). Dropping it closes both directions; bytes not yet sent are lost then, so end it first.
+/// An open byte stream over SSH, through a tunnel, or within the process ([`crate::Server::bus`]). Dropping it closes both directions; bytes not yet sent are lost then, so end it first.
 ///
 /// `shutdown` half-closes: the peer sees the end and may go on sending.
 pub struct Stream {
@@ -25,7 +25,8 @@ pub struct Stream {
 /// How its bytes travel.
 enum Way {
     Channel(Arc<Channel>),
-    Pipe(PipeEnd),
+    /// Without SSH.
+    Other(Box<dyn Face>),
 }
 
 impl std::fmt::Debug for Stream {
@@ -39,9 +40,9 @@ impl Stream {
         Self { way: Way::Channel(channel), info }
     }
 
-    /// An end of a stream within the process.
-    pub(crate) fn within(end: PipeEnd, info: Info) -> Self {
-        Self { way: Way::Pipe(end), info: Arc::new(info) }
+    /// A stream that does not go over SSH.
+    pub(crate) fn of(other: impl Face, info: Info) -> Self {
+        Self { way: Way::Other(Box::new(other)), info: Arc::new(info) }
     }
 
     /// Makes the session end with the stream; [`super::Events::CLOSED`] is then told when the session is gone.
@@ -61,7 +62,7 @@ impl Stream {
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         match &self.way {
             Way::Channel(channel) => channel.observe(observer),
-            Way::Pipe(end) => end.observe(observer),
+            Way::Other(other) => other.observe(observer),
         }
     }
 
@@ -90,7 +91,7 @@ impl Stream {
     pub fn close(&self) {
         match &self.way {
             Way::Channel(channel) => channel.close(),
-            Way::Pipe(end) => end.close(),
+            Way::Other(other) => other.close(),
         }
     }
 
@@ -98,7 +99,7 @@ impl Stream {
     pub fn failure(&self) -> Option<Error> {
         match &self.way {
             Way::Channel(channel) => channel.failure(),
-            Way::Pipe(_) => None,
+            Way::Other(other) => other.failure(),
         }
     }
 
@@ -106,31 +107,28 @@ impl Stream {
     pub fn buffered(&self) -> (usize, usize) {
         match &self.way {
             Way::Channel(channel) => channel.buffers(),
-            Way::Pipe(end) => end.buffered(),
+            Way::Other(other) => other.buffered(),
         }
     }
 
     fn read(&self, max: usize, waker: Option<&Waker>) -> Read {
         match &self.way {
             Way::Channel(channel) => channel.read(max, waker),
-            Way::Pipe(end) => end.read(max, waker),
+            Way::Other(other) => other.read(max, waker),
         }
     }
 
     fn write(&self, bytes: &[u8], waker: Option<&Waker>) -> Result<usize> {
         match &self.way {
             Way::Channel(channel) => channel.write(bytes, waker),
-            Way::Pipe(end) => end.write(bytes, waker),
+            Way::Other(other) => other.write(bytes, waker),
         }
     }
 
     fn finish_writing(&self, waker: Option<&Waker>) -> Result<bool> {
         match &self.way {
             Way::Channel(channel) => channel.finish_writing(waker),
-            Way::Pipe(end) => {
-                end.finish();
-                Ok(true)
-            }
+            Way::Other(other) => other.finish(waker),
         }
     }
 }
@@ -196,7 +194,7 @@ impl Io for Stream {
     ) -> Poll<io::Result<usize>> {
         let channel = match &mut self.way {
             Way::Channel(channel) => channel,
-            Way::Pipe(end) => return end.poll_fill(cx, queue, space, max),
+            Way::Other(other) => return other.poll_fill(cx, queue, space, max),
         };
         let before = queue.len();
         match channel.read_into(queue, max, cx.waker()) {
@@ -214,7 +212,7 @@ impl Io for Stream {
     ) -> Poll<io::Result<usize>> {
         let channel = match &mut self.way {
             Way::Channel(channel) => channel,
-            Way::Pipe(end) => return end.poll_give(cx, queue),
+            Way::Other(other) => return other.poll_give(cx, queue),
         };
         match channel.write_from(queue, cx.waker()) {
             Ok(0) => Poll::Pending,
@@ -224,9 +222,10 @@ impl Io for Stream {
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.way {
+        match &mut self.way {
             Way::Channel(channel) if channel.is_over(cx.waker()) => Poll::Ready(()),
-            Way::Channel(_) | Way::Pipe(_) => Poll::Pending,
+            Way::Channel(_) => Poll::Pending,
+            Way::Other(other) => other.poll_closed(cx),
         }
     }
 }

@@ -8,8 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use super::connection::Connection;
 use super::frame::Proto;
-use super::link::{Connection, Link, Wanted};
+use super::link::{Link, Wanted};
 use crate::error::{Error, Result};
 use crate::io::{Connected, DatagramStream, Ends};
 use crate::listen::{Answer, Incoming, Listener, Request};

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +13,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::carry::{End, carry, closed};
-use super::flow::{Pull, Stage};
+use super::connection::Connection;
+use super::face::{Told, Watched};
 use super::frame::{Kind, Proto};
 use super::mux::{Event, Fault, MAX_IDS, Mux, Side};
 use super::socket::Socket;
-use crate::error::{Code, Error, Phase, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::http::raw::Message;
 
 /// How long a connection without credits may hold the others up by not being read.
@@ -32,22 +33,33 @@ pub(crate) struct Wanted {
 
 /// See the module.
 pub(crate) struct Link {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// There is something to send.
-    transmit: Notify,
+    pub(super) transmit: Notify,
     /// Something was read.
-    relieved: Notify,
+    pub(super) relieved: Notify,
     wanted: Option<mpsc::Sender<Wanted>>,
 }
 
-struct State {
-    mux: Mux,
-    wakers: HashMap<u32, [Option<Waker>; 2]>,
-    lost: bool,
+pub(super) struct State {
+    pub(super) mux: Mux,
+    pub(super) wakers: HashMap<u32, [Option<Waker>; 2]>,
+    pub(super) watched: HashMap<u32, Watched>,
+    pub(super) lost: bool,
+    /// This end wants no more of it.
+    ending: bool,
+    pub(super) traffic: Traffic,
+}
+
+/// What went over a link's connections, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 #[derive(Clone, Copy)]
-enum Half {
+pub(super) enum Half {
     Read = 0,
     Write = 1,
 }
@@ -65,7 +77,14 @@ impl Link {
     }
 
     fn new(side: Side, wanted: Option<mpsc::Sender<Wanted>>) -> Arc<Self> {
-        let state = State { mux: Mux::new(side), wakers: HashMap::new(), lost: false };
+        let state = State {
+            mux: Mux::new(side),
+            wakers: HashMap::new(),
+            watched: HashMap::new(),
+            lost: false,
+            ending: false,
+            traffic: Traffic::default(),
+        };
         Arc::new(Self {
             state: Mutex::new(state),
             transmit: Notify::new(),
@@ -101,9 +120,9 @@ impl Link {
                 }
             }
             Some(Event::Changed(id)) => {
-                let wakers = state.wakers.remove(&id);
+                let told = state.changed(id);
                 drop(state);
-                wakers.into_iter().flatten().flatten().for_each(Waker::wake);
+                told.tell();
             }
             None => {}
         }
@@ -136,19 +155,36 @@ impl Link {
     fn lose(&self, why: &str) {
         let mut state = self.state.lock();
         state.lost = true;
-        state.mux.lose(why);
-        let wakers = std::mem::take(&mut state.wakers);
+        let lost = state.mux.lose(why);
+        let told: Vec<Told> = lost.into_iter().map(|id| state.changed(id)).collect();
         drop(state);
-        wakers.into_values().flatten().flatten().for_each(Waker::wake);
+        told.into_iter().for_each(Told::tell);
         self.relieved.notify_one();
     }
 
-    fn wake(&self, id: u32) {
-        let wakers = self.state.lock().wakers.remove(&id);
-        wakers.into_iter().flatten().flatten().for_each(Waker::wake);
+    /// Ends the link, and with it every connection.
+    pub(crate) fn end(&self) {
+        self.state.lock().ending = true;
+        self.transmit.notify_one();
     }
 
-    fn change<T>(&self, id: u32, change: impl FnOnce(&mut Mux) -> T) -> T {
+    /// Connections now, and what went over all there were.
+    pub(crate) fn traffic(&self) -> (usize, Traffic) {
+        let state = self.state.lock();
+        (state.mux.len(), state.traffic)
+    }
+
+    /// What went over it; counted from 0 again.
+    pub(crate) fn take_traffic(&self) -> Traffic {
+        std::mem::take(&mut self.state.lock().traffic)
+    }
+
+    fn wake(&self, id: u32) {
+        let told = self.state.lock().changed(id);
+        told.tell();
+    }
+
+    pub(super) fn change<T>(&self, id: u32, change: impl FnOnce(&mut Mux) -> T) -> T {
         let changed = change(&mut self.state.lock().mux);
         self.wake(id);
         self.transmit.notify_one();
@@ -200,6 +236,9 @@ impl Link {
 impl End for Link {
     fn next(&self) -> Option<Message> {
         let mut state = self.state.lock();
+        if std::mem::take(&mut state.ending) {
+            return Some(Message::Close(None));
+        }
         let message = state.mux.transmit()?;
         // What has gone leaves room for more.
         let id = match message.first_chunk() {
@@ -212,10 +251,9 @@ impl End for Link {
             }
             _ => None,
         };
-        let wakers = id.and_then(|id| state.wakers.get_mut(&id));
-        let waker = wakers.and_then(|wakers| wakers[Half::Write as usize].take());
+        let told = id.map(|id| state.sent(id)).unwrap_or_default();
         drop(state);
-        waker.into_iter().for_each(Waker::wake);
+        told.tell();
         Some(Message::Binary(message))
     }
 
@@ -241,130 +279,30 @@ impl End for Link {
     }
 }
 
-/// One connection of a link. Dropping it ends both directions.
-pub(crate) struct Connection {
-    link: Arc<Link>,
-    id: u32,
-}
-
-impl Connection {
-    fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut state = self.link.state.lock();
-        match state.mux.stage(self.id) {
-            Some(Stage::Opening) => {
-                state.register(self.id, Half::Read, cx);
-                Poll::Pending
-            }
-            Some(Stage::Open) => Poll::Ready(Ok(())),
-            Some(Stage::Failed(why)) => Poll::Ready(Err(refused(why, state.lost))),
-            None => Poll::Ready(Err(closed("the tunnel is gone"))),
-        }
-    }
-
-    /// Takes what has come.
-    pub(super) fn poll_pull(&self, cx: &mut Context<'_>, max: usize) -> Poll<Pull> {
-        let mut state = self.link.state.lock();
-        let pulled = state.mux.pull(self.id, max);
-        match &pulled {
-            Pull::Wait => {
-                state.register(self.id, Half::Read, cx);
-                return Poll::Pending;
-            }
-            Pull::Data(_) => {
-                let owes = state.mux.wants_to_transmit();
-                drop(state);
-                if owes {
-                    self.link.transmit.notify_one();
-                }
-                self.link.relieved.notify_one();
-            }
-            Pull::End | Pull::Failed(_) => {}
-        }
-        Poll::Ready(pulled)
-    }
-
-    /// Room to send, above 0. `None` when nothing can be sent any more: with why it was lost, if it was.
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        let mut state = self.link.state.lock();
-        match state.mux.room(self.id) {
-            Some(0) => {
-                state.register(self.id, Half::Write, cx);
-                Poll::Pending
-            }
-            room => Poll::Ready(room),
-        }
-    }
-
-    pub(super) fn push(&self, bytes: Bytes) {
-        self.link.state.lock().mux.push(self.id, bytes);
-        self.link.transmit.notify_one();
-    }
-
-    /// Ends our direction; ready once everything is on its way.
-    pub(super) fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.link.state.lock();
-        if state.mux.finish(self.id) {
-            return Poll::Ready(());
-        }
-        state.register(self.id, Half::Write, cx);
-        drop(state);
-        self.link.transmit.notify_one();
-        Poll::Pending
-    }
-
-    /// Ends our direction, and waits for nothing.
-    pub(super) fn end(&self) {
-        self.link.change(self.id, |mux| mux.finish(self.id));
-    }
-
-    /// Ready when nothing sent can arrive.
-    pub(super) fn poll_deaf(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.link.state.lock();
-        if state.mux.is_deaf(self.id) {
-            return Poll::Ready(());
-        }
-        state.register(self.id, Half::Read, cx);
-        Poll::Pending
-    }
-
-    pub(super) fn failure(&self) -> Option<String> {
-        self.link.state.lock().mux.failure(self.id).map(str::to_owned)
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let mut state = self.link.state.lock();
-        state.mux.close(self.id);
-        state.wakers.remove(&self.id);
-        drop(state);
-        self.link.relieved.notify_one();
-        self.link.transmit.notify_one();
-    }
-}
-
 impl State {
-    fn register(&mut self, id: u32, half: Half, cx: &Context<'_>) {
+    /// Something about an id: who is to hear of it.
+    pub(super) fn changed(&mut self, id: u32) -> Told {
+        Told { wakers: self.wakers.remove(&id).unwrap_or_default(), observer: self.news(id) }
+    }
+
+    /// Something of an id has gone out.
+    fn sent(&mut self, id: u32) -> Told {
+        let wakers = self.wakers.get_mut(&id);
+        let writer = wakers.and_then(|wakers| wakers[Half::Write as usize].take());
+        Told { wakers: [writer, None], observer: self.news(id) }
+    }
+
+    /// Takes bytes, for which there is room.
+    pub(super) fn push(&mut self, id: u32, bytes: Bytes) {
+        self.traffic.sent += bytes.len() as u64;
+        self.mux.push(id, bytes);
+    }
+
+    pub(super) fn register(&mut self, id: u32, half: Half, cx: &Context<'_>) {
         let place = &mut self.wakers.entry(id).or_default()[half as usize];
         match place {
             Some(waker) => waker.clone_from(cx.waker()),
             None => *place = Some(cx.waker().clone()),
         }
     }
-}
-
-/// What an agent said, under the code of what it means.
-fn refused(why: &str, lost: bool) -> Error {
-    if lost {
-        return closed(why);
-    }
-    let told = why.to_ascii_lowercase();
-    let code = match () {
-        () if told.contains("refused") => Code::System("ECONNREFUSED"),
-        () if told.contains("timed out") || told.contains("in time") => Code::System("ETIMEDOUT"),
-        () if told.contains("unreachable") => Code::System("EHOSTUNREACH"),
-        () => Code::ChannelRejected,
-    };
-    let error = Error::new(code, format!("the agent could not connect: {why}")).at(Phase::Channel);
-    if code == Code::ChannelRejected { error.refused(Refusal::ConnectFailed) } else { error }
 }

@@ -5,6 +5,8 @@
 
 mod agent;
 mod carry;
+mod connection;
+mod face;
 mod flow;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -17,18 +19,20 @@ mod outbox;
 mod pair;
 mod reach;
 mod registry;
+mod routes;
 mod runner;
 mod socket;
+mod stead;
 mod stream;
 mod token;
 mod user;
 
 pub(crate) use agent::Asks;
 pub(crate) use host::{First, first, pass, refuse, welcome};
-pub(crate) use link::Link;
+pub(crate) use link::{Link, Traffic};
 pub(crate) use reach::{is_loopback, reach};
 pub(crate) use registry::{Place, Registry, SshPlace};
 pub(crate) use runner::Runner;
 pub(crate) use socket::{Asked, Socket, UPGRADE_LIMIT, Url, asked, segment};
 pub(crate) use token::Tokens;
-pub(crate) use user::{begin, open};
+pub(crate) use user::{begin, dial, open};

@@ -78,7 +78,6 @@ impl Mux {
     }
 
     /// Connections now.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn len(&self) -> usize {
         self.flows.len()
     }
@@ -312,7 +311,29 @@ impl Mux {
     pub(crate) fn finish(&mut self, id: u32) -> bool {
         self.flow(id, Flow::finish);
         self.list(id);
+        self.is_finished(id)
+    }
+
+    /// Whether our end, and all before it, has gone out, or will not.
+    pub(crate) fn is_finished(&self, id: u32) -> bool {
         self.flows.get(&id).is_none_or(Flow::is_finished)
+    }
+
+    /// Whether a pull would not wait.
+    pub(crate) fn is_readable(&self, id: u32) -> bool {
+        self.flows.get(&id).is_none_or(Flow::is_readable)
+    }
+
+    /// Whether both directions have ended, well or not.
+    pub(crate) fn is_over(&self, id: u32) -> bool {
+        self.flows
+            .get(&id)
+            .is_none_or(|flow| flow.is_over() || matches!(flow.stage, Stage::Failed(_)))
+    }
+
+    /// Bytes that wait to be sent on an id.
+    pub(crate) fn waiting(&self, id: u32) -> usize {
+        self.flows.get(&id).map_or(0, Flow::waiting)
     }
 
     /// Whether nothing sent can reach the peer.

@@ -1,5 +1,6 @@
 //! WebSockets for the tunnel (RFC 6455): who is asked for what, with which token, and what is announced. Knows byte streams, dials nothing.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,6 +36,29 @@ pub(crate) struct Url {
     pub(crate) at: HostPort,
     /// Without slashes at its end.
     pub(crate) path: String,
+}
+
+/// Where the originals' host listens (seed systems: pieces and ports).
+const HOST_PORT: u16 = 8000;
+
+impl Url {
+    /// A host as people name it: a URL, or a name or address with or without a port.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG`.
+    pub(crate) fn of_host(text: &str) -> Result<Self> {
+        if text.contains("://") {
+            return text.parse();
+        }
+        Ok(Self { secure: false, at: HostPort::parse(text, Some(HOST_PORT))?, path: String::new() })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.at, self.path)
+    }
 }
 
 impl FromStr for Url {

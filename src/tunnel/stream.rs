@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connection::Connection;
 use super::flow::Pull;
 use super::frame::MAX_DATAGRAM;
-use super::link::Connection;
 use crate::io::{ByteQueue, Datagrams, Io};
 
 impl Connection {

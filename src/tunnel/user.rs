@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::agent::connected;
+use super::connection::Connection;
 use super::frame::{Proto, readable};
 use super::host::{First, first};
 use super::link::Link;
@@ -40,11 +41,16 @@ pub(crate) async fn begin(mut socket: Socket, extended: bool) -> Result<(Arc<Lin
 }
 
 /// A link as a dialer: the host of a target does not matter, its port does.
-pub(crate) async fn open(link: &Arc<Link>, target: &Target) -> Result<Connected> {
+pub(crate) async fn dial(link: &Arc<Link>, target: &Target) -> Result<Connected> {
     let (proto, port) = match target {
         Target::Tcp(at) => (Proto::Tcp, at.port),
         Target::Udp(at) => (Proto::Udp, at.port),
         _ => return Err(Error::config("a tunnel leads to TCP and UDP ports")),
     };
     Ok(connected(link.open(proto, port).await?, proto))
+}
+
+/// A connection to a TCP port.
+pub(crate) async fn open(link: &Arc<Link>, port: u16) -> Result<Connection> {
+    link.open(Proto::Tcp, port).await
 }

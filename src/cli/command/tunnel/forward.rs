@@ -9,7 +9,7 @@ use crate::cli::args::{TunnelForward, TunnelHostPlace, TunnelProto};
 use crate::cli::command::ready::ready;
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
-use crate::client::{ForwardOptions, LocalForwarder, Tunnel, TunnelPlace, TunnelStanding};
+use crate::client::{ForwardOptions, LocalForwarder, Tunnel, TunnelOptions, TunnelStanding};
 use crate::config::{Bind, PortForwardSpec};
 use crate::error::Result;
 use crate::target::{HostPort, Target};
@@ -20,16 +20,17 @@ pub(super) async fn forward(
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
-    let place = TunnelPlace {
-        host: url(host)?,
+    let place = TunnelOptions {
+        host: url(host)?.to_string(),
         task: task(&options.task)?,
         port: options.port,
         udp: options.proto == TunnelProto::Udp,
         token: token(options.token.token_file.as_deref())?,
         insecure: options.token.insecure,
+        ..TunnelOptions::default()
     };
     let tunnel = tokio::select! {
-        tunnel = Tunnel::open(place) => tunnel?,
+        tunnel = Tunnel::new(&place) => tunnel?,
         () = control.draining() => return Ok(Exit::OK),
     };
     let spec = spec(options)?;
@@ -79,6 +80,7 @@ async fn follow(tunnel: &Tunnel, report: &Report) {
                 report.event("down", fields, &format!("connection lost: {why}; connecting again"));
             }
             TunnelStanding::Down(_) => {}
+            TunnelStanding::Closed(_) => return,
         }
     }
 }

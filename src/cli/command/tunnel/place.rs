@@ -5,18 +5,16 @@ use crate::error::{Error, Result};
 use crate::target::HostPort;
 use crate::tunnel::Url;
 
-/// Where the originals' host listens (seed systems: pieces and ports).
-const PORT: u16 = 8000;
-
 /// The host's URL.
 pub(super) fn url(host: &TunnelHostPlace) -> Result<Url> {
     let name = name(host);
-    if name.contains("://") {
-        return name.parse();
-    }
     let given = || variable("KOHAKURIVER_PORT").and_then(|port| port.parse().ok());
-    let port = host.port.or_else(given).unwrap_or(PORT);
-    Ok(Url { secure: false, at: HostPort::parse(&name, Some(port))?, path: String::new() })
+    match host.port.or_else(given) {
+        Some(port) if !name.contains("://") => {
+            Url::of_host(&HostPort::parse(&name, Some(port))?.to_string())
+        }
+        _ => Url::of_host(&name),
+    }
 }
 
 /// The host alone, without its port.

@@ -1,0 +1,110 @@
+//! A supervised session with a container.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alknet::{Reconnect, Tunnel, TunnelOptions};
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+
+use crate::bell::{Bell, Doorbell, Ringer};
+use crate::error::NativeError;
+use crate::forward::{Forwarder, NativeForwardOptions};
+use crate::pending::{Pending, PendingForward, PendingStream};
+use crate::session::{NativeMetrics, NativeStanding, OPEN_LIMIT};
+
+/// Which container, through which host.
+#[napi(object)]
+#[derive(Default)]
+pub struct NativeTunnelOptions {
+    pub host: String,
+    pub task: String,
+    pub token: Option<String>,
+    pub insecure: Option<bool>,
+}
+
+impl NativeTunnelOptions {
+    pub(crate) fn with(self, reconnect: Reconnect) -> TunnelOptions {
+        TunnelOptions {
+            host: self.host,
+            task: self.task,
+            token: self.token,
+            insecure: self.insecure.unwrap_or_default(),
+            reconnect,
+            ..TunnelOptions::default()
+        }
+    }
+}
+
+/// A session. Dropped, it is closed.
+#[napi]
+pub struct NativeTunnel {
+    id: u32,
+    tunnel: Arc<Tunnel>,
+}
+
+#[napi]
+impl NativeTunnel {
+    pub(crate) fn new(bell: &Arc<Bell>, tunnel: Tunnel) -> Self {
+        let id = bell.next_id();
+        tunnel.observe(Arc::new(Ringer { bell: Arc::clone(bell), id }));
+        Self { id, tunnel: Arc::new(tunnel) }
+    }
+
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    #[napi]
+    pub fn standing(&self) -> NativeStanding {
+        let metrics = self.tunnel.metrics();
+        let state = match metrics.up {
+            true => "up",
+            false if self.tunnel.is_closed() => "closed",
+            false => "down",
+        };
+        NativeStanding {
+            state: state.into(),
+            sessions: metrics.sessions as f64,
+            info: None,
+            trouble: self.tunnel.trouble().map(Into::into),
+        }
+    }
+
+    #[napi]
+    pub fn metrics(&self) -> NativeMetrics {
+        self.tunnel.metrics().into()
+    }
+
+    #[napi]
+    pub fn open(&self, bell: &Doorbell, port: u16, timeout: Option<u32>) -> Result<PendingStream> {
+        let tunnel = Arc::clone(&self.tunnel);
+        let limit = Duration::from_millis(u64::from(timeout.unwrap_or(OPEN_LIMIT)));
+        let opening = async move { tunnel.open(port, limit).await };
+        Pending::start(bell, opening).map(PendingStream)
+    }
+
+    /// Starts a forward, which goes on through every session that follows.
+    #[napi]
+    pub fn forward(
+        &self,
+        bell: &Doorbell,
+        options: NativeForwardOptions,
+    ) -> Result<PendingForward> {
+        let tunnel = Arc::clone(&self.tunnel);
+        let starting = async move { Forwarder::local(&*tunnel, options).await };
+        Pending::start(bell, starting).map(PendingForward)
+    }
+
+    #[napi]
+    pub fn close(&self) {
+        self.tunnel.close_soon();
+    }
+
+    /// What ended the session, when that was no `close()`.
+    #[napi]
+    pub fn failure(&self) -> Option<NativeError> {
+        self.tunnel.failure().map(Into::into)
+    }
+}
