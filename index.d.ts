@@ -48,9 +48,10 @@ export interface AlknetKeyInfo {
 /**
  * How the bytes of a session travel. `tcp`: plain TCP, as SSH itself does it; default port 22. `tls`: TLS 1.3 over TCP; 443. `ws` and
  * `wss`: binary messages of a WebSocket, on a path of an HTTP or HTTPS server; 80 and 443, path `/alknet` unless the address has
- * one. What they add is a way through: who is at the other end, SSH alone says.
+ * one. `iroh`: QUIC from peer to peer, by the peer's key instead of its address, straight or by way of a relay, in builds that have it
+ * (docs/iroh.md). What they add is a way through: who is at the other end, SSH alone says.
  */
-export type AlknetTransport = 'tcp' | 'tls' | 'ws' | 'wss'
+export type AlknetTransport = 'tcp' | 'tls' | 'ws' | 'wss' | 'iroh'
 
 /** How to reach a server, who it must be, and who logs in. Only `server` and `identity` have no default that works. */
 export interface AlknetConnectOptions {
@@ -61,7 +62,16 @@ export interface AlknetConnectOptions {
    */
   server?: string
   /**
-   * How bytes travel. Default `'tcp'`. Several are tried in this order, each for its share of `connectTimeout`, until one leads to the
+   * Endpoint id (`AlknetServer.endpointId`) of a server that is reached by iroh: 64 hex digits, or 52 signs of base32 or z-base-32. Given
+   * without `server`, it is the way to go; with `server`, `transport` says which is tried first. Its host key is known by the id.
+   */
+  peer?: string
+  /** Addresses at which the peer is known to be, `'ip:port'` of UDP. Without a relay, at least one. */
+  irohAddress?: string | readonly string[]
+  /** The relay that the peer is at, `'https://host'`. Default: none, so that no third party learns of the connection. */
+  irohRelay?: string
+  /**
+   * How bytes travel. Default `'tcp'`, or `'iroh'` when there is only `peer`. Several are tried in this order, each for its share of `connectTimeout`, until one leads to the
    * server: whether that lets us in is its answer, which no other way would change. `stream.info.transport` says which it was.
    */
   transport?: AlknetTransport | readonly AlknetTransport[]
@@ -531,12 +541,19 @@ export interface AlknetStream extends Duplex {
 /** Where to listen, as whom, and who may log in. Only `authorizedKeys` (or `certAuthority`) has no default. */
 export interface AlknetServeOptions {
   /**
-   * Addresses to listen on, as in `AlknetConnectOptions.server`. Default `'0.0.0.0'`; port 0 takes a free one, see
+   * Addresses to listen on, as in `AlknetConnectOptions.server`, of UDP for iroh. Default `'0.0.0.0'`; port 0 takes a free one, see
    * `AlknetServer.addresses`. By every transport where there is one address; by one each, in their order, where there are as many.
    */
   listen?: string | readonly string[]
   /** How bytes travel. Default `'tcp'`. */
   transport?: AlknetTransport | readonly AlknetTransport[]
+  /**
+   * Iroh: path of the Ed25519 key whose public half is the endpoint id. Made, 0600, when it is not there. Without it a fresh key is made
+   * in memory, and so another id at each start.
+   */
+  irohKey?: string
+  /** Iroh: a relay by which the server can be reached too, `'https://host'`. Default: none. */
+  irohRelay?: string
   /**
    * Host private key, OpenSSH format: path or Buffer. Without it a fresh Ed25519 key is made in memory. Ed25519, ECDSA, or
    * RSA from 3,072 bits; a file must be readable by its owner only.
@@ -808,6 +825,8 @@ export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDis
   readonly warnings: readonly string[]
   /** Addresses listened on, with real ports, as `host:port`. */
   readonly addresses: readonly string[]
+  /** Iroh: what a client gives as `peer`, 64 hex digits. */
+  readonly endpointId: string | undefined
   /** `SHA256:…` of the host key: what a client pins in `hostKeys`. */
   readonly hostKeyFingerprint: string
   /** The host's public key, `ssh-ed25519 AAAA…`. */

@@ -9,6 +9,8 @@ const node = process.execPath
 const colors = process.stdout.isTTY ? '--colors=force' : '--colors=off'
 const locked = ci ? ['--locked'] : []
 
+const slim = ['--no-default-features', '--features', 'ring,rsa']
+
 const flat = ([command, args]) => [command, ...args]
 
 const checks = {
@@ -16,6 +18,8 @@ const checks = {
     ['cargo', 'fmt', '--all', ...(fix ? [] : ['--check'])],
     ['cargo', 'fmt', '--manifest-path', 'fuzz/Cargo.toml', ...(fix ? [] : ['--check'])],
     ['cargo', 'clippy', '--workspace', '--all-targets', ...locked, '--', '-D', 'warnings'],
+    // What is optional must not be needed.
+    ['cargo', 'check', '-p', 'alknet', '--lib', ...locked, ...slim],
     flat(rustDocs),
   ],
   js: (fix) => [

@@ -13,6 +13,9 @@ mod supervise;
 #[cfg(feature = "ws")]
 mod tunnel;
 
+use std::net::SocketAddr;
+#[cfg(feature = "iroh")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -31,6 +34,8 @@ use crate::ssh::{
 use crate::target::{HostPort, Target};
 #[cfg(feature = "tls")]
 use crate::transport::TlsTrust;
+#[cfg(feature = "iroh")]
+use crate::transport::iroh::IrohWay;
 use crate::transport::{Outward, way};
 
 use attempt::{Attempt, Path};
@@ -52,6 +57,12 @@ pub use tunnel::{Tunnel, TunnelOptions};
 pub struct ConnectOptions {
     /// `host:port`, `[v6]:port` or `host` (the port that belongs to the transport), also as `tcp://host:port`.
     pub server: String,
+    /// The endpoint id of a server that is reached by iroh: hex, base32 or z-base-32.
+    pub peer: Option<String>,
+    /// Where the peer is known to be, for iroh to try.
+    pub iroh_addresses: Vec<SocketAddr>,
+    /// The relay that the peer is at, as a URL. Default `None`: no relay.
+    pub iroh_relay: Option<String>,
     /// How bytes travel. Several are tried in this order, each for its share of the time; a server that refuses the log-in or shows a
     /// wrong host key is asked by no other. Empty, the default, is TCP.
     pub transport: Vec<Transport>,
@@ -97,6 +108,9 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             server: String::new(),
+            peer: None,
+            iroh_addresses: Vec::new(),
+            iroh_relay: None,
             transport: Vec::new(),
             identity: None,
             agent: None,
@@ -140,7 +154,13 @@ impl ConnectOptions {
             match pair.split_once('=') {
                 Some(("host-key", key)) => self.host_keys.push(key.to_owned()),
                 Some(("transport", name)) => transport.push(name.parse()?),
-                _ => return Err(bad("only host-key=SHA256:… and transport=… may follow the ?")),
+                Some(("address", at)) => self
+                    .iroh_addresses
+                    .push(at.parse().map_err(|_| bad("address=… must be an address and a port"))?),
+                Some(("relay", url)) => self.iroh_relay = Some(url.to_owned()),
+                _ => {
+                    return Err(bad("host-key=, transport=, address= and relay= may follow the ?"));
+                }
             }
         }
         if self.transport.is_empty() {
@@ -152,9 +172,9 @@ impl ConnectOptions {
 
     /// Checks the options and reads the key: what one attempt needs, and every further one.
     async fn attempt(&self) -> Result<Attempt> {
-        if self.server.is_empty() {
+        if self.server.is_empty() && self.peer.is_none() {
             return Err(Error::config("no server was given")
-                .hint("set server, or the variable ALKNET_SERVER"));
+                .hint("set server or peer, or the variable ALKNET_SERVER"));
         }
         let settings = SessionSettings {
             window: self.window,
@@ -192,9 +212,11 @@ impl ConnectOptions {
 
     /// The ways to the server, and what its host key is looked up by on each.
     fn paths(&self, settings: &Outward) -> Result<Vec<Path>> {
-        let places = Place::all(std::slice::from_ref(&self.server), &self.transport)?;
         let leg = by_way_of(self.proxy.clone());
         let path = |place: Place| {
+            if place.transport == Transport::Iroh {
+                return self.path_to_peer(&place.at.host);
+            }
             if place.at.port == 0 {
                 return Err(Error::config("the server's port must be 1 to 65535"));
             }
@@ -203,7 +225,47 @@ impl ConnectOptions {
             let (way, proxy) = (way(&place, &leg, settings)?, self.proxy.clone());
             Ok(Path { way, name: place.at, host_keys, proxy })
         };
-        places.into_iter().map(path).collect()
+        self.places()?.into_iter().map(path).collect()
+    }
+
+    /// Where to go by each transport: to the peer by iroh, and to the server by all others.
+    fn places(&self) -> Result<Vec<Place>> {
+        let Some(peer) = &self.peer else {
+            return Place::all(std::slice::from_ref(&self.server), &self.transport);
+        };
+        let peer = Place::parse(peer, Transport::Iroh)?;
+        match self.transport.as_slice() {
+            [] if self.server.is_empty() => Ok(vec![peer]),
+            [] => Err(Error::config(
+                "both server and peer were given: say by transport which is tried first",
+            )),
+            list if !list.contains(&Transport::Iroh) => {
+                Err(Error::config("a peer is reached by transport iroh, which is not in the list"))
+            }
+            list => list
+                .iter()
+                .map(|transport| match transport {
+                    Transport::Iroh => Ok(peer.clone()),
+                    other => Place::parse(&self.server, *other),
+                })
+                .collect(),
+        }
+    }
+
+    /// By iroh. Its host key is known by the endpoint id.
+    #[cfg(feature = "iroh")]
+    fn path_to_peer(&self, peer: &str) -> Result<Path> {
+        let (relay, proxy) = (self.iroh_relay.as_deref(), self.proxy.clone());
+        let way = IrohWay::new(peer, &self.iroh_addresses, relay, proxy.as_ref())?;
+        let name = HostPort { host: way.id(), port: 22 };
+        let known = self.known_hosts.as_deref();
+        let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &name)?;
+        Ok(Path { way: Arc::new(way), name, host_keys, proxy })
+    }
+
+    #[cfg(not(feature = "iroh"))]
+    fn path_to_peer(&self, _peer: &str) -> Result<Path> {
+        Err(crate::transport::no_iroh())
     }
 
     #[cfg(feature = "tls")]

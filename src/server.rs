@@ -4,11 +4,13 @@ mod admit;
 mod bus;
 mod forward;
 mod front;
+mod listening;
 mod metrics;
 #[cfg(all(feature = "cli", feature = "ws"))]
 mod tunnel;
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ pub use bus::{Authorize, BusOptions};
 pub use forward::ForwardPolicy;
 use forward::offer;
 use front::Front;
+use listening::Bindings;
 #[cfg(all(feature = "cli", feature = "ws"))]
 pub(crate) use tunnel::{
     AgentEvent, AgentOptions, HostOptions, TunnelOptions, TunnelServer, run_agent,
@@ -53,6 +56,11 @@ pub struct ServeOptions {
     pub listen: Vec<String>,
     /// How bytes travel. Empty, the default, is TCP.
     pub transport: Vec<Transport>,
+    /// The file of the key whose public half is the endpoint id, for iroh: Ed25519 in OpenSSH format, made if it is not there. Default
+    /// `None`: a fresh key, and so another id at each start.
+    pub iroh_key: Option<PathBuf>,
+    /// The relay by which iroh can be reached too, as a URL. Default `None`: no relay.
+    pub iroh_relay: Option<String>,
     /// The host key; made afresh when missing. The file must be readable by its owner only. RSA: 3,072 bits at least.
     pub host_key: Option<KeySource>,
     /// The host key's passphrase, if it has one.
@@ -104,6 +112,8 @@ impl Default for ServeOptions {
         Self {
             listen: vec!["0.0.0.0".into()],
             transport: Vec::new(),
+            iroh_key: None,
+            iroh_relay: None,
             host_key: None,
             host_key_passphrase: None,
             host_certificate: None,
@@ -137,7 +147,7 @@ pub struct Server {
     /// A permit for each stream that there may be, of all sessions.
     channels: Arc<Semaphore>,
     most_channels: usize,
-    listening: Vec<(Transport, SocketAddr)>,
+    bindings: Bindings,
     addresses: Vec<SocketAddr>,
     host_key: String,
     host_key_fingerprint: String,
@@ -163,8 +173,8 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
     let front = Front::open(options, &scope).await?;
-    let (listeners, listening) = front.listen().await?;
-    let addresses: Vec<_> = listening.iter().map(|(_, address)| *address).collect();
+    let (listeners, bindings) = front.listen(options, &scope).await?;
+    let addresses: Vec<_> = bindings.listening.iter().map(|(_, address)| *address).collect();
     let forwarding = options
         .forwarding
         .as_ref()
@@ -201,7 +211,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         accepting,
         channels,
         most_channels,
-        listening,
+        bindings,
         addresses,
         host_key: key.public,
         host_key_fingerprint: key.fingerprint,
@@ -294,7 +304,12 @@ impl Server {
 
     /// The addresses listened on, with real ports, each with what listens there.
     pub fn listening(&self) -> &[(Transport, SocketAddr)] {
-        &self.listening
+        &self.bindings.listening
+    }
+
+    /// The endpoint id of a server that listens by iroh: 64 hex digits.
+    pub fn endpoint_id(&self) -> Option<String> {
+        self.bindings.endpoint.map(|id| id.to_string())
     }
 
     /// The addresses listened on, with real ports.
@@ -333,22 +348,8 @@ impl Server {
     /// Server and host key in one string, for [`crate::ConnectOptions::connection_string`]: the first address that is listened on,
     /// and its transport unless that is TCP. A wildcard address is given as loopback.
     pub fn connection_string(&self) -> String {
-        let first = self.listening.first();
-        let at = first.map(|(_, address)| {
-            let ip = match address.ip() {
-                ip if !ip.is_unspecified() => ip,
-                IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
-                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            };
-            SocketAddr::new(ip, address.port())
-        });
         let key = self.host_key_fingerprint.replace('+', "-").replace('/', "_");
-        let transport = first
-            .filter(|(transport, _)| *transport != Transport::Tcp)
-            .map(|(transport, _)| format!("&transport={transport}"))
-            .unwrap_or_default();
-        let at = at.map(|at| at.to_string()).unwrap_or_default();
-        format!("alknet://{at}{}?host-key={key}{transport}", self.front.path)
+        self.bindings.connection_string(&key, &self.front.path)
     }
 
     /// Stops listening and opening streams, waits until there are none, `limit` at most, and closes.

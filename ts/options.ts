@@ -26,7 +26,7 @@ import { checkPassphrase } from './passphrase.js'
 // The longest time a timer can be set to, in Node and so in every option that is a time.
 const LONGEST = 0x7fff_ffff
 const MOST = 0xffff_ffff
-const TRANSPORTS: readonly AlknetTransport[] = ['tcp', 'tls', 'ws', 'wss']
+const TRANSPORTS: readonly AlknetTransport[] = ['tcp', 'tls', 'ws', 'wss', 'iroh']
 
 /** Checks the options of `connect()` and `openSession()`; the environment fills what is left out. */
 export function connectOptions(
@@ -34,13 +34,17 @@ export function connectOptions(
   options: AlknetConnectOptions,
 ): NativeConnectOptions {
   const server = text('options.server', options.server)
+  const named = connectionString !== undefined || options.peer !== undefined
   const identity =
     options.identity === undefined ? process.env.ALKNET_IDENTITY || undefined : options.identity
   const { path, contents } = key('options.identity', identity)
   checkPassphrase('options.passphrase', options.passphrase)
   return defined<NativeConnectOptions>({
     connectionString,
-    server: server ?? (connectionString ? undefined : process.env.ALKNET_SERVER || undefined),
+    server: server ?? (named ? undefined : process.env.ALKNET_SERVER || undefined),
+    peer: text('options.peer', options.peer),
+    irohAddresses: texts('options.irohAddress', options.irohAddress),
+    irohRelay: text('options.irohRelay', options.irohRelay),
     transport: transports(options.transport),
     identityPath: path,
     identity: contents,
@@ -84,6 +88,8 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
   checkPassphrase('options.hostKeyPassphrase', options.hostKeyPassphrase)
   return defined<NativeServeOptions>({
     listen: texts('options.listen', options.listen),
+    irohKey: text('options.irohKey', options.irohKey),
+    irohRelay: text('options.irohRelay', options.irohRelay),
     transport: transports(options.transport),
     hostKeyPath: hostKey.path,
     hostKey: hostKey.contents,

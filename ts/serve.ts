@@ -56,6 +56,7 @@ class AlknetServer
   #closed = false
 
   readonly addresses: readonly string[]
+  readonly endpointId: string | undefined
   readonly hostKeyFingerprint: string
   readonly hostKey: string
   readonly connectionString: string
@@ -73,6 +74,7 @@ class AlknetServer
     this.#signal = signal
     this.metricsAddress = server.metricsAddress() ?? undefined
     this.addresses = server.addresses()
+    this.endpointId = server.endpointId() ?? undefined
     this.hostKeyFingerprint = server.hostKeyFingerprint()
     this.hostKey = server.hostKey()
     this.connectionString = server.connectionString()

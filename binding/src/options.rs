@@ -1,5 +1,6 @@
 //! Option objects as they come from TypeScript, and their conversion.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::limits::NativeLimits;
 #[derive(Default)]
 pub struct NativeConnectOptions {
     pub server: Option<String>,
+    pub peer: Option<String>,
+    pub iroh_addresses: Option<Vec<String>>,
+    pub iroh_relay: Option<String>,
     pub transport: Option<Vec<String>>,
     pub connection_string: Option<String>,
     pub identity_path: Option<String>,
@@ -50,6 +54,8 @@ pub struct NativeSource {
 pub struct NativeServeOptions {
     pub listen: Option<Vec<String>>,
     pub transport: Option<Vec<String>>,
+    pub iroh_key: Option<String>,
+    pub iroh_relay: Option<String>,
     pub host_key_path: Option<String>,
     pub host_key: Option<Uint8Array>,
     pub host_key_passphrase: Option<Uint8Array>,
@@ -85,6 +91,9 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
         let default = Self::default();
         let made = Self {
             server: options.server.unwrap_or_default(),
+            peer: options.peer,
+            iroh_addresses: addresses(options.iroh_addresses)?,
+            iroh_relay: options.iroh_relay,
             transport: transports(options.transport)?,
             identity: source(options.identity_path, options.identity.as_ref()),
             agent: default.agent,
@@ -132,6 +141,8 @@ impl TryFrom<NativeServeOptions> for ServeOptions {
         Ok(Self {
             listen: options.listen.unwrap_or(default.listen),
             transport: transports(options.transport)?,
+            iroh_key: options.iroh_key.map(Into::into),
+            iroh_relay: options.iroh_relay,
             host_key: source(options.host_key_path, options.host_key.as_ref()),
             host_key_passphrase: options.host_key_passphrase.as_ref().map(passphrase),
             insecure_permissions: options.insecure_permissions.unwrap_or_default(),
@@ -155,6 +166,15 @@ impl TryFrom<NativeServeOptions> for ServeOptions {
             metrics: options.metrics,
         })
     }
+}
+
+fn addresses(given: Option<Vec<String>>) -> Result<Vec<SocketAddr>, alknet::Error> {
+    let address = |text: String| {
+        text.parse().map_err(|_| {
+            alknet::Error::config(format!("irohAddress {text:?}: must be an address and a port"))
+        })
+    };
+    given.unwrap_or_default().into_iter().map(address).collect()
 }
 
 fn transports(names: Option<Vec<String>>) -> Result<Vec<Transport>, alknet::Error> {

@@ -93,6 +93,12 @@ impl NativeServer {
         self.server.host_key().to_owned()
     }
 
+    /// Of a server that listens by iroh.
+    #[napi]
+    pub fn endpoint_id(&self) -> Option<String> {
+        self.server.endpoint_id()
+    }
+
     #[napi]
     pub fn connection_string(&self) -> String {
         self.server.connection_string()

@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 use super::file;
 use super::key::{KeySource, fingerprint};
+#[cfg(feature = "iroh")]
+use super::key::{Locked, Use};
 use crate::error::{Code, Error, Phase, Result};
 
 /// What may be told of a key.
@@ -77,6 +79,37 @@ pub(crate) fn make_key_pair(path: &Path, comment: &str, replace: bool) -> Result
     write(path, private.as_bytes(), 0o600, replace)?;
     write(&public_path, format!("{public}\n").as_bytes(), 0o644, replace)?;
     Ok(key.public_key().into())
+}
+
+/// The secret of an iroh endpoint: that of the Ed25519 key in the file `path`, which is made if it is not there; afresh without a path.
+/// Blocks.
+///
+/// # Errors
+/// `ERR_ALKNET_KEY_INVALID` for a key of another kind; the file's own failure.
+#[cfg(feature = "iroh")]
+pub(crate) fn endpoint_key(
+    path: Option<&Path>,
+    insecure_permissions: bool,
+) -> Result<Zeroizing<[u8; 32]>> {
+    let Some(path) = path else { return secret(&new_key()?) };
+    if !path.exists() {
+        match make_key_pair(path, "alknet endpoint", false) {
+            // Another process was faster.
+            Err(e) if e.code() == Code::System("EEXIST") => {}
+            made => drop(made?),
+        }
+    }
+    let source = KeySource::Path(path.to_owned());
+    let locked = Locked { source: &source, passphrase: None, insecure_permissions };
+    secret(&*locked.load(Use::Host)?)
+}
+
+#[cfg(feature = "iroh")]
+fn secret(key: &PrivateKey) -> Result<Zeroizing<[u8; 32]>> {
+    let pair = key.key_data().ed25519().ok_or_else(|| {
+        Error::new(Code::KeyInvalid, "an endpoint's key must be Ed25519").at(Phase::Config)
+    })?;
+    Ok(Zeroizing::new(pair.private.to_bytes()))
 }
 
 /// An Ed25519 key for one connection on which nobody logs in.

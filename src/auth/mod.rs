@@ -14,7 +14,8 @@ mod key_line;
 mod key_options;
 mod key_ring;
 mod key_rules;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "iroh"))]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "iroh makes keys and shows none"))]
 mod keygen;
 mod known_hosts;
 mod limits;
@@ -35,6 +36,8 @@ pub(crate) use key::{HostKey, Locked, SharedKey, Use, fingerprint, wipe_stack};
 pub use key::{KeyInfo, KeySource, Passphrase};
 pub(crate) use key_ring::KeyRing;
 pub(crate) use key_rules::KeyRules;
+#[cfg(feature = "iroh")]
+pub(crate) use keygen::endpoint_key;
 #[cfg(feature = "cli")]
 pub(crate) use keygen::{Shown, make_key_pair, shown_keys, throwaway_key};
 pub use limits::{Limits, Penalties};

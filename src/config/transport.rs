@@ -18,11 +18,13 @@ pub enum Transport {
     Ws,
     /// The same over HTTPS.
     Wss,
+    /// Peer to peer by endpoint id, over QUIC.
+    Iroh,
 }
 
 impl Transport {
     /// All there are, in the order in which help texts name them.
-    pub(crate) const ALL: &[Self] = &[Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+    pub(crate) const ALL: &[Self] = &[Self::Tcp, Self::Tls, Self::Ws, Self::Wss, Self::Iroh];
 
     /// Its name, as options and connection strings spell it.
     pub const fn as_str(self) -> &'static str {
@@ -31,15 +33,18 @@ impl Transport {
             Self::Tls => "tls",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Iroh => "iroh",
         }
     }
 
-    /// The port of an address that names none: that of SSH (RFC 4253 §4.1), of HTTP or HTTPS (RFC 9110 §4.2).
+    /// The port of an address that names none: that of SSH (RFC 4253 §4.1), of HTTP or HTTPS (RFC 9110 §4.2). Where iroh listens does not matter
+    /// to those who know its id.
     pub(crate) const fn default_port(self) -> u16 {
         match self {
             Self::Tcp => 22,
             Self::Ws => 80,
             Self::Tls | Self::Wss => 443,
+            Self::Iroh => 0,
         }
     }
 

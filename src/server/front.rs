@@ -1,12 +1,12 @@
 //! Composition of what a server's ports show besides SSH: certificate, paths, pages.
 
-use std::net::SocketAddr;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::time::Duration;
 
 use super::ServeOptions;
+use super::listening::{Bindings, bind_all};
 #[cfg(feature = "tls")]
 use crate::auth::KeySource;
 use crate::config::{Place, Transport};
@@ -15,7 +15,7 @@ use crate::listen::Listener;
 use crate::scope::Scope;
 #[cfg(feature = "tls")]
 use crate::transport::Certificate;
-use crate::transport::{Arrival, Inward, listen};
+use crate::transport::{Arrival, Inward};
 
 /// How often the files of a certificate are read again: a renewal is weeks before the end.
 #[cfg(feature = "tls")]
@@ -78,17 +78,10 @@ impl Front {
     /// Listens at all of the places, or at none.
     pub(super) async fn listen(
         &self,
-    ) -> Result<(Vec<Box<dyn Listener<Arrival>>>, Vec<(Transport, SocketAddr)>)> {
-        let (mut listeners, mut listening) = (Vec::new(), Vec::new());
-        for place in &self.places {
-            let bound = listen(place, &self.settings).await?;
-            listeners.extend(bound.listeners);
-            listening.extend(bound.addresses.into_iter().map(|address| (place.transport, address)));
-        }
-        if listeners.is_empty() {
-            return Err(Error::config("there is no address to listen on"));
-        }
-        Ok((listeners, listening))
+        options: &ServeOptions,
+        scope: &Scope,
+    ) -> Result<(Vec<Box<dyn Listener<Arrival>>>, Bindings)> {
+        bind_all(options, &self.places, &self.settings, scope).await
     }
 
     /// Reads the certificate again. Blocks.

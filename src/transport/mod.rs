@@ -5,6 +5,8 @@
 mod certificate;
 #[cfg(feature = "ws")]
 mod front;
+#[cfg(feature = "iroh")]
+pub(crate) mod iroh;
 #[cfg(feature = "ws")]
 mod pages;
 mod ports;
@@ -99,6 +101,7 @@ pub(crate) fn way(
             let tls = Some(tls::Tls::new(&settings.trust, tls::ALPN_HTTP)?);
             Ok(Arc::new(ws::WsWay { at, path: place.path.clone(), leg, tls }))
         }
+        Transport::Iroh => Err(no_iroh()),
         #[allow(unreachable_patterns, reason = "a build with all of them has no others")]
         other => Err(absent(other, settings)),
     }
@@ -141,6 +144,7 @@ fn front(place: &Place, settings: &Inward) -> Result<Option<front::Front>> {
     };
     let (is_tls, ssh, site) = match place.transport {
         Transport::Tcp => return Ok(None),
+        Transport::Iroh => return Err(no_iroh()),
         Transport::Tls if settings.stealth => (true, true, Some(pages::empty())),
         Transport::Tls => (true, true, None),
         Transport::Ws => (false, false, Some(pages::with_socket(&place.path, rules()))),
@@ -194,11 +198,28 @@ impl Listener<Arrival> for Plain {
     }
 }
 
+/// Where the feature is on, iroh has ways and listeners of its own, for which a place is not enough.
+pub(crate) fn no_iroh() -> Error {
+    Error::config("this build has no iroh")
+}
+
 /// What listens for a [`Bind`], or for a server.
 pub(crate) struct Bound<T = Connected> {
     pub(crate) listeners: Vec<Box<dyn Listener<T>>>,
     /// With real ports; none for a Unix socket.
     pub(crate) addresses: Vec<SocketAddr>,
+}
+
+#[cfg(feature = "iroh")]
+impl Bound {
+    /// For a server, where everybody who arrives may speak SSH.
+    pub(crate) fn plain(self) -> Bound<Arrival> {
+        let plain = |inner| -> Box<dyn Listener<Arrival>> { Box::new(Plain(inner)) };
+        Bound {
+            listeners: self.listeners.into_iter().map(plain).collect(),
+            addresses: self.addresses,
+        }
+    }
 }
 
 /// Listens where a user wants it. `replace` removes a Unix socket's file that nobody listens on.

@@ -1,5 +1,6 @@
 //! Whom to reach, and as whom.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -16,6 +17,15 @@ pub(in crate::cli) struct Peer {
     /// The server, as an option
     #[arg(long, value_name = "HOST[:PORT]", env = "ALKNET_SERVER", conflicts_with = "place")]
     pub(in crate::cli) server: Option<String>,
+    /// The endpoint id of a server that is reached by iroh
+    #[arg(long, value_name = "ID", env = "ALKNET_PEER", conflicts_with = "place")]
+    pub(in crate::cli) peer: Option<String>,
+    /// Where the peer is known to be, for iroh; repeatable
+    #[arg(long, value_name = "IP:PORT", env = "ALKNET_IROH_ADDRESS", value_delimiter = ',')]
+    pub(in crate::cli) iroh_address: Vec<SocketAddr>,
+    /// The relay that the peer is at, for iroh [default: none]
+    #[arg(long, value_name = "URL", env = "ALKNET_IROH_RELAY")]
+    pub(in crate::cli) iroh_relay: Option<String>,
     /// How bytes travel; several are tried in this order [default: tcp]
     #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
     pub(in crate::cli) transport: Vec<Transport>,
@@ -75,6 +85,9 @@ impl Peer {
         Self {
             place: Some(place.to_owned()),
             server: None,
+            peer: None,
+            iroh_address: Vec::new(),
+            iroh_relay: None,
             transport: Vec::new(),
             tls_server_name: None,
             tls_ca: None,

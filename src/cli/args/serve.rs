@@ -61,6 +61,12 @@ pub(in crate::cli) struct Serve {
     /// For ws and wss: an origin whose web pages may connect; repeatable [default: none]
     #[arg(long, value_name = "ORIGIN", env = "ALKNET_WS_ORIGIN", value_delimiter = ',')]
     pub(in crate::cli) ws_origin: Vec<String>,
+    /// The key whose public half is the endpoint id, for iroh; made if it is not there [default: another id at each start]
+    #[arg(long, value_name = "PATH", env = "ALKNET_IROH_KEY")]
+    pub(in crate::cli) iroh_key: Option<PathBuf>,
+    /// A relay by which iroh can be reached too [default: none]
+    #[arg(long, value_name = "URL", env = "ALKNET_IROH_RELAY")]
+    pub(in crate::cli) iroh_relay: Option<String>,
     /// Let nobody through: clients log in and reach nothing
     #[arg(long, env = "ALKNET_NO_FORWARDING", help_heading = "What clients may do")]
     pub(in crate::cli) no_forwarding: bool,

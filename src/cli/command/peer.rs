@@ -20,9 +20,11 @@ const USUAL_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 /// # Errors
 /// `ERR_ALKNET_CONFIG`.
 pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
-    let place = peer.place.as_deref().or(peer.server.as_deref()).ok_or_else(|| {
+    let named = peer.place.as_deref().or(peer.server.as_deref());
+    // A peer needs no address.
+    let place = named.or(peer.peer.as_ref().map(|_| "")).ok_or_else(|| {
         Error::config("no server was given")
-            .hint("name one: alknet connect user@host, --server, or ALKNET_SERVER")
+            .hint("name one: alknet connect user@host, --server, --peer, or ALKNET_SERVER")
     })?;
     let wishes = Wishes::parse(&peer.options)?;
     let (user, server) = match place.rsplit_once('@') {
@@ -50,6 +52,9 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
             .or_else(|| peer.user.clone())
             .or(wishes.user)
             .unwrap_or_else(login_name),
+        peer: peer.peer.clone(),
+        iroh_addresses: peer.iroh_address.clone(),
+        iroh_relay: peer.iroh_relay.clone(),
         transport: peer.transport.clone(),
         tls_ca: peer.tls_ca.clone().map(KeySource::Path),
         tls_server_name: peer.tls_server_name.clone(),
@@ -67,6 +72,9 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
     };
     if server.starts_with("alknet://") {
         return options.connection_string(server);
+    }
+    if server.is_empty() {
+        return Ok(options);
     }
     let server = match peer.port.or(wishes.port) {
         Some(port) => at_port(server, port)?,

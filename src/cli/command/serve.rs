@@ -29,6 +29,7 @@ pub(in crate::cli) async fn serve(
         "listening",
         json!({
             "addresses": addresses,
+            "endpointId": server.endpoint_id(),
             "hostKeyFingerprint": server.host_key_fingerprint(),
             "connectionString": server.connection_string(),
         }),
@@ -38,6 +39,7 @@ pub(in crate::cli) async fn serve(
             server.host_key_fingerprint()
         ),
     );
+    tell_endpoint(&server, report);
     if let Some(address) = server.metrics_address() {
         let fields = json!({ "kind": "metrics", "addresses": [address.to_string()] });
         report.event("listening", fields, &format!("metrics at http://{address}/metrics"));
@@ -75,6 +77,8 @@ async fn serve_options(options: &Serve) -> Result<ServeOptions> {
     Ok(ServeOptions {
         listen: options.listen.clone(),
         transport: options.transport.clone(),
+        iroh_key: options.iroh_key.clone(),
+        iroh_relay: options.iroh_relay.clone(),
         tls_cert: options.tls_cert.clone().map(KeySource::Path),
         tls_key: options.tls_key.clone().map(KeySource::Path),
         stealth: options.stealth,
@@ -96,6 +100,12 @@ async fn serve_options(options: &Serve) -> Result<ServeOptions> {
         metrics: options.metrics.clone(),
         ..ServeOptions::default()
     })
+}
+
+fn tell_endpoint(server: &Server, report: &Report) {
+    if let Some(id) = server.endpoint_id() {
+        report.event("endpoint", json!({ "endpointId": id }), &format!("iroh endpoint ID: {id}"));
+    }
 }
 
 fn policy(options: &Serve) -> Option<ForwardPolicy> {

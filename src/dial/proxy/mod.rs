@@ -24,7 +24,7 @@ const MAX_NAME: usize = 253;
 ///
 /// Names are left to it (`socks5h://` is the same). In user and password, signs that have a meaning in a URL are percent-encoded.
 /// Neither is printed by `Debug` or `Display`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     kind: Kind,
     at: HostPort,
@@ -38,7 +38,7 @@ enum Kind {
 }
 
 /// Who uses the proxy: each 1 to 255 bytes, the user without a colon.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Login {
     user: String,
     password: Zeroizing<String>,

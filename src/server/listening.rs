@@ -1,0 +1,112 @@
+//! Where a server listens, by each of its transports, and how clients are told of it.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::ServeOptions;
+#[cfg(feature = "iroh")]
+use crate::auth::endpoint_key;
+use crate::config::{Place, Transport};
+use crate::error::{Error, Result};
+use crate::io::EndpointId;
+use crate::listen::Listener;
+use crate::scope::Scope;
+use crate::transport::{Arrival, Bound, Inward, listen};
+
+/// Where a server is to be found.
+#[derive(Debug, Default)]
+pub(super) struct Bindings {
+    /// With real ports.
+    pub(super) listening: Vec<(Transport, SocketAddr)>,
+    pub(super) endpoint: Option<EndpointId>,
+    /// The relay of `endpoint`.
+    relay: Option<String>,
+}
+
+impl Bindings {
+    /// The first place, for a client that is to expect `host_key`; `path` is that of a WebSocket, unless it is the usual one.
+    pub(super) fn connection_string(&self, host_key: &str, path: &str) -> String {
+        let first = self.listening.first().map(|(transport, at)| (*transport, reachable(*at)));
+        match (first, self.endpoint) {
+            (Some((Transport::Iroh, _)), Some(id)) => {
+                let text = format!("alknet://{id}?host-key={host_key}&transport=iroh");
+                let listening = self.listening.iter().filter(|(by, _)| *by == Transport::Iroh);
+                let add =
+                    |text, (_, at): &(_, SocketAddr)| format!("{text}&address={}", reachable(*at));
+                let text = listening.fold(text, add);
+                match &self.relay {
+                    Some(relay) => format!("{text}&relay={relay}"),
+                    None => text,
+                }
+            }
+            (Some((Transport::Tcp, at)), _) => format!("alknet://{at}?host-key={host_key}"),
+            (Some((other, at)), _) => {
+                format!("alknet://{at}{path}?host-key={host_key}&transport={other}")
+            }
+            (None, _) => format!("alknet://?host-key={host_key}"),
+        }
+    }
+}
+
+/// A wildcard address as loopback: the only one that is known to lead here.
+fn reachable(at: SocketAddr) -> SocketAddr {
+    let ip = match at.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, at.port())
+}
+
+/// All of them, or none.
+pub(super) async fn bind_all(
+    options: &ServeOptions,
+    places: &[Place],
+    settings: &Inward,
+    scope: &Scope,
+) -> Result<(Vec<Box<dyn Listener<Arrival>>>, Bindings)> {
+    let mut listeners = Vec::new();
+    let mut all = Bindings { relay: options.iroh_relay.clone(), ..Bindings::default() };
+    for place in places {
+        let bound = match place.transport {
+            Transport::Iroh if all.endpoint.is_some() => {
+                return Err(Error::config(
+                    "a server has one endpoint id: give one address for iroh",
+                ));
+            }
+            Transport::Iroh => {
+                let (bound, id) = listen_by_iroh(options, place, scope).await?;
+                all.endpoint = Some(id);
+                bound
+            }
+            _ => listen(place, settings).await?,
+        };
+        listeners.extend(bound.listeners);
+        all.listening.extend(bound.addresses.into_iter().map(|address| (place.transport, address)));
+    }
+    if listeners.is_empty() {
+        return Err(Error::config("there is no address to listen on"));
+    }
+    Ok((listeners, all))
+}
+
+#[cfg(feature = "iroh")]
+async fn listen_by_iroh(
+    options: &ServeOptions,
+    place: &Place,
+    scope: &Scope,
+) -> Result<(Bound<Arrival>, EndpointId)> {
+    let (path, insecure) = (options.iroh_key.clone(), options.insecure_permissions);
+    let key = scope.blocking(move || endpoint_key(path.as_deref(), insecure)).await??;
+    let relay = options.iroh_relay.as_deref();
+    let (bound, id) = crate::transport::iroh::listen(&place.at, &key, relay, scope).await?;
+    Ok((bound.plain(), id))
+}
+
+#[cfg(not(feature = "iroh"))]
+async fn listen_by_iroh(
+    _options: &ServeOptions,
+    _place: &Place,
+    _scope: &Scope,
+) -> Result<(Bound<Arrival>, EndpointId)> {
+    Err(crate::transport::no_iroh())
+}

@@ -1,0 +1,258 @@
+//! Peer to peer over QUIC, by the peer's key instead of its address (the iroh crate): straight, or by way of a relay.
+//!
+//! One connection carries one stream, which is one SSH session. The side that dials opens it and speaks first, for a QUIC stream
+//! exists for its peer only once it has bytes.
+
+mod endpoint;
+mod stream;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use iroh::endpoint::{Connection, IncomingAddr};
+use iroh::{EndpointAddr, PublicKey, RelayUrl};
+use parking_lot::Mutex;
+
+use super::{Bound, Way};
+use crate::config::Transport;
+use crate::dial::Proxy;
+use crate::error::{Code, Error, Phase, Result};
+use crate::io::{Connected, EndpointId, Ends};
+use crate::listen::{Incoming, Listener};
+use crate::scope::Scope;
+use crate::target::HostPort;
+
+use endpoint::{Shared, dialling, listening};
+use stream::QuicStream;
+
+/// What both ends say they speak (RFC 7301).
+const ALPN: &[u8] = b"alknet-ssh";
+
+/// QUIC handshakes at once (reference table: unauthenticated at once). More wait, in a queue that QUIC bounds.
+const MOST_GREETED: usize = 256;
+
+/// From so many on, who arrives must first show that it receives at its address (reference table: the soft limit of the same).
+const MOST_TRUSTED: usize = 64;
+
+/// Longest QUIC handshake (reference table: TLS).
+const GREETING_LIMIT: Duration = Duration::from_secs(10);
+
+/// How to get to a peer.
+pub(crate) struct IrohWay {
+    peer: PublicKey,
+    addresses: Vec<SocketAddr>,
+    relay: Option<RelayUrl>,
+    proxy: Option<Proxy>,
+}
+
+impl IrohWay {
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG` for what is no endpoint id or relay, or when nothing leads there.
+    pub(crate) fn new(
+        peer: &str,
+        addresses: &[SocketAddr],
+        relay: Option<&str>,
+        proxy: Option<&Proxy>,
+    ) -> Result<Self> {
+        let relay = relay.map(parse_relay).transpose()?;
+        if relay.is_none() && addresses.is_empty() {
+            return Err(Error::config("an endpoint id alone does not say where its peer is")
+                .hint("give irohAddress or irohRelay, or the connection string of the server"));
+        }
+        if proxy.is_some() && relay.is_none() {
+            return Err(Error::config(
+                "through a proxy a peer is only reached by a relay: set irohRelay",
+            ));
+        }
+        if proxy.is_some_and(|proxy| proxy.http_url().is_none()) {
+            return Err(Error::config("a relay can only be reached through a proxy of kind http"));
+        }
+        let addresses = addresses.to_vec();
+        Ok(Self { peer: parse_id(peer)?, addresses, relay, proxy: proxy.cloned() })
+    }
+
+    /// The peer's id as it is printed.
+    pub(crate) fn id(&self) -> String {
+        self.peer.to_string()
+    }
+
+    async fn connect(&self) -> Result<Connected> {
+        let shared = dialling(self.relay.as_ref(), self.proxy.as_ref()).await?;
+        let mut peer = EndpointAddr::new(self.peer);
+        if let Some(relay) = &self.relay {
+            peer = peer.with_relay_url(relay.clone());
+        }
+        // Through a proxy there are no other ways than the relay.
+        let direct = self.addresses.iter().filter(|_| self.proxy.is_none());
+        let peer = direct.fold(peer, |peer, address| peer.with_ip_addr(*address));
+        let connection = shared.endpoint.connect(peer, ALPN).await.map_err(|e| self.failed(&e))?;
+        let (send, recv) = connection.open_bi().await.map_err(|e| self.failed(&e))?;
+        let ends = ends(&connection, None);
+        Ok(Connected { io: Box::new(QuicStream::new(send, recv, connection, shared)), ends })
+    }
+
+    fn failed(&self, why: &dyn std::fmt::Display) -> Error {
+        let message = format!("cannot reach peer {}: {why}", self.peer.fmt_short());
+        Error::new(Code::System("EHOSTUNREACH"), message).at(Phase::Tcp)
+    }
+}
+
+impl Way for IrohWay {
+    fn transport(&self) -> Transport {
+        Transport::Iroh
+    }
+
+    fn dial<'a>(&'a self, _phase: &'a Mutex<Phase>) -> BoxFuture<'a, Result<Connected>> {
+        self.connect().boxed()
+    }
+}
+
+/// Listens at a UDP address, as the peer whose secret key is `key`, and at a relay if there is one. `scope` is that of the server.
+///
+/// # Errors
+/// `EADDRINUSE` and other system codes; `ERR_ALKNET_CONFIG` for what is no address of this machine or no relay.
+pub(crate) async fn listen(
+    at: &HostPort,
+    key: &[u8; 32],
+    relay: Option<&str>,
+    scope: &Scope,
+) -> Result<(Bound, EndpointId)> {
+    let relay = relay.map(parse_relay).transpose()?;
+    let shared = listening(at, key, relay.as_ref(), scope).await?;
+    let addresses = shared.endpoint.bound_sockets();
+    let id = EndpointId(*shared.endpoint.id().as_bytes());
+    let listener = Box::new(IrohListener { shared, greeted: FuturesUnordered::new() });
+    Ok((Bound { listeners: vec![listener], addresses }, id))
+}
+
+type Greeting = BoxFuture<'static, Option<(Connection, Option<SocketAddr>)>>;
+
+/// Peers whose key is proved. Their handshakes go on in `accept`, which is always being polled.
+struct IrohListener {
+    shared: Arc<Shared>,
+    greeted: FuturesUnordered<Greeting>,
+}
+
+impl Listener for IrohListener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Incoming>> {
+        async {
+            loop {
+                let room = self.greeted.len() < MOST_GREETED;
+                tokio::select! {
+                    arrived = self.shared.endpoint.accept(), if room => match arrived {
+                        Some(arrived) => self.greet(arrived),
+                        None => return Err(io::ErrorKind::NotConnected.into()),
+                    },
+                    Some(greeted) = self.greeted.next() => {
+                        if let Some((connection, remote)) = greeted {
+                            return Ok(self.arrival(connection, remote));
+                        }
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl IrohListener {
+    fn greet(&self, arrived: iroh::endpoint::Incoming) {
+        if self.greeted.len() >= MOST_TRUSTED && !arrived.remote_addr_validated() {
+            // It comes again at once, with a token that was sent to its address.
+            let _ = arrived.retry();
+            return;
+        }
+        let remote = match arrived.remote_addr() {
+            IncomingAddr::Ip(address) => Some(address),
+            _ => None,
+        };
+        let greeting = tokio::time::timeout(GREETING_LIMIT, arrived.into_future());
+        let connection = greeting.map(move |done| Some((done.ok()?.ok()?, remote)));
+        self.greeted.push(connection.boxed());
+    }
+
+    fn arrival(&self, connection: Connection, remote: Option<SocketAddr>) -> Incoming {
+        let ends = ends(&connection, remote);
+        let (shared, known) = (Arc::clone(&self.shared), ends.clone());
+        let handshake = async move {
+            let (send, recv) = connection.accept_bi().await.map_err(|e| {
+                Error::system("accept", "a peer's stream", io::Error::from(e)).at(Phase::Tcp)
+            })?;
+            let io = Box::new(QuicStream::new(send, recv, connection, shared));
+            Ok(Connected { io, ends: known })
+        };
+        Incoming { ends, handshake: handshake.boxed() }
+    }
+}
+
+/// `remote` is where the peer was when it arrived; it may move.
+fn ends(connection: &Connection, remote: Option<SocketAddr>) -> Ends {
+    let endpoint = Some(EndpointId(*connection.remote_id().as_bytes()));
+    Ends { remote, local: None, transport: Transport::Iroh.as_str(), endpoint }
+}
+
+/// An endpoint id: 64 hex digits, as it is printed, or 52 signs of base32 (RFC 4648, without padding) or of z-base-32.
+fn parse_id(text: &str) -> Result<PublicKey> {
+    let plain = text.trim().to_ascii_lowercase();
+    // 256 bits leave four zeros in the last of 52 signs, and the two alphabets spell those differently.
+    let parsed = match plain.len() == 52 && plain.ends_with(['y', 'o']) {
+        true => PublicKey::from_z32(&plain),
+        false => plain.parse(),
+    };
+    parsed.map_err(|e| Error::config(format!("peer {text:?} is no endpoint id: {e}")))
+}
+
+fn parse_relay(text: &str) -> Result<RelayUrl> {
+    let bad = |why: &str| Error::config(format!("irohRelay {text:?}: {why}"));
+    let url: RelayUrl = text.parse().map_err(|_| bad("is no URL"))?;
+    match matches!(url.scheme(), "http" | "https") && url.host_str().is_some() {
+        true => Ok(url),
+        false => Err(bad("must be https://host or http://host")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_id_may_be_written_in_three_ways() {
+        for _ in 0..64 {
+            let id = iroh::SecretKey::generate().public();
+            let base32 = data(id.as_bytes(), b"abcdefghijklmnopqrstuvwxyz234567");
+            for text in [id.to_string(), id.to_string().to_uppercase(), base32, id.to_z32()] {
+                assert_eq!(parse_id(&text).unwrap(), id, "{text}");
+            }
+        }
+        for text in ["", "x", "host:22", &"0".repeat(63), &"z".repeat(64)] {
+            assert!(parse_id(text).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    fn data(bytes: &[u8], alphabet: &[u8; 32]) -> String {
+        let bit = |at: usize| bytes.get(at / 8).map_or(0, |byte| byte >> (7 - at % 8) & 1);
+        let sign = |at: usize| (0..5).fold(0, |sum, bit_of| sum << 1 | bit(at * 5 + bit_of));
+        (0..52).map(|at| char::from(alphabet[usize::from(sign(at))])).collect()
+    }
+
+    #[test]
+    fn a_peer_must_be_somewhere() {
+        let id = iroh::SecretKey::generate().public().to_string();
+        let here = [SocketAddr::from(([127, 0, 0, 1], 1))];
+        let http: Proxy = "http://proxy:1".parse().unwrap();
+        let socks: Proxy = "socks5://proxy:1".parse().unwrap();
+        let relay = Some("https://relay.example");
+        assert!(IrohWay::new(&id, &here, None, None).is_ok());
+        assert!(IrohWay::new(&id, &[], relay, Some(&http)).is_ok());
+        assert!(IrohWay::new(&id, &[], None, None).is_err());
+        assert!(IrohWay::new(&id, &here, None, Some(&http)).is_err());
+        assert!(IrohWay::new(&id, &[], relay, Some(&socks)).is_err());
+        assert!(IrohWay::new(&id, &[], Some("relay.example"), None).is_err());
+        assert!(IrohWay::new("no id", &here, None, None).is_err());
+    }
+}
