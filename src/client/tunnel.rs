@@ -21,9 +21,10 @@ use self::place::Place;
 use super::{Metrics, Reconnect};
 use crate::backoff::Backoff;
 use crate::error::{Code, Error, Phase, Result};
+use crate::http::Socket;
 use crate::scope::Scope;
 use crate::ssh::{Events, Info, Observer, Stream};
-use crate::tunnel::{Link, Socket, Traffic, open};
+use crate::tunnel::{Link, Traffic, open};
 
 /// A session that was up for so long was a success: after it, attempts begin anew, at once (as for sessions over SSH).
 const SUCCESS: Duration = Duration::from_secs(5);

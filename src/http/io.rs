@@ -7,9 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::tungstenite::{Error as Failure, Message as Raw};
 
-use super::socket::{Inner, WebSocket};
+use super::socket::{Failure, Message, Socket};
 use crate::io::{ByteQueue, Io};
 
 /// Longest message that is sent: what everybody takes (reference table: WS tunnel), and above one SSH packet.
@@ -17,23 +16,23 @@ const MESSAGE: usize = 64 * 1024;
 
 /// See the module. The end is a close: there is no half of it.
 pub(crate) struct SocketIo {
-    inner: Inner,
+    inner: Socket,
     /// Received and not yet read.
     rest: Bytes,
 }
 
 impl SocketIo {
-    pub(crate) fn new(socket: WebSocket) -> Self {
-        Self { inner: socket.into_inner(), rest: Bytes::new() }
+    pub(crate) fn new(inner: Socket) -> Self {
+        Self { inner, rest: Bytes::new() }
     }
 
     /// Has bytes in `rest`, or the end when it is empty.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.rest.is_empty() {
             match ready!(Pin::new(&mut self.inner).poll_next(cx)) {
-                None | Some(Ok(Raw::Close(_)) | Err(Failure::ConnectionClosed)) => break,
-                Some(Ok(Raw::Binary(bytes))) => self.rest = bytes,
-                Some(Ok(Raw::Text(_))) => {
+                None | Some(Ok(Message::Close(_)) | Err(Failure::ConnectionClosed)) => break,
+                Some(Ok(Message::Binary(bytes))) => self.rest = bytes,
+                Some(Ok(Message::Text(_))) => {
                     let wrong = "a text message where bytes belong";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, wrong)));
                 }
@@ -53,7 +52,7 @@ impl SocketIo {
         ready!(Pin::new(&mut self.inner).poll_ready(cx)).map_err(as_io)?;
         let bytes = take();
         let n = bytes.len();
-        Pin::new(&mut self.inner).start_send(Raw::Binary(bytes)).map_err(as_io)?;
+        Pin::new(&mut self.inner).start_send(Message::Binary(bytes)).map_err(as_io)?;
         // As far as it goes now; the next write or flush carries on.
         if let Poll::Ready(Err(e)) = Pin::new(&mut self.inner).poll_flush(cx) {
             return Poll::Ready(Err(as_io(e)));

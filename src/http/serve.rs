@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,19 +19,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::site::{Head, Page, Site, SocketRules, Then, page};
-use super::socket::{Role, WebSocket};
+use super::site::{Head, Page, Parts, Site, SocketRules, Then, page};
+use super::socket::{Role, Socket, socket};
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::{BoxIo, Prefixed};
 
 /// For a request's head, from its first byte or from the end of the last request (reference table: WS upgrade).
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
-/// Longest request head, in bytes: as much as nginx and Apache take.
-const MOST_HEAD: usize = 16 * 1024;
+/// Longest head of a request or an answer, in bytes: as much as nginx and Apache take.
+pub(super) const MOST_HEAD: usize = 16 * 1024;
 
-/// Most headers of a request, as Apache has it.
-const MOST_HEADERS: usize = 100;
+/// Most headers of either, as Apache has it.
+pub(super) const MOST_HEADERS: usize = 100;
 
 /// Longest request body, in bytes: no page of ours wants more than a small JSON document.
 const MOST_BODY: usize = 64 * 1024;
@@ -48,17 +48,20 @@ pub(crate) enum Served {
 pub(crate) struct Upgraded {
     /// [`SocketRules::name`] of its route.
     pub(crate) name: &'static str,
-    /// What the `{}` of the route's pattern stands for.
-    pub(crate) parameter: Option<String>,
+    /// What stands for each `{}` of the route's pattern.
+    pub(crate) parts: Parts,
     pub(crate) head: Head,
-    pub(crate) socket: WebSocket,
+    /// The sub-protocol that both ends speak, one of [`SocketRules::protocols`].
+    pub(crate) protocol: Option<&'static str>,
+    pub(crate) socket: Socket,
 }
 
 /// An upgrade that was promised to the client.
 struct Promised {
     rules: Arc<SocketRules>,
-    parameter: Option<String>,
+    parts: Parts,
     head: Head,
+    protocol: Option<&'static str>,
     upgrade: OnUpgrade,
 }
 
@@ -84,17 +87,21 @@ pub(crate) async fn serve(io: BoxIo, site: &Arc<Site>) -> Result<Served> {
         .with_upgrades();
     connection.await.map_err(|e| broken(&e))?;
     let Some(promised) = promised.lock().take() else { return Ok(Served::Closed) };
-    let Promised { rules, parameter, head, upgrade } = promised;
-    let upgraded = upgrade.await.map_err(|e| broken(&e))?;
+    let Promised { rules, parts, head, protocol, upgrade } = promised;
+    let io = whole(upgrade.await.map_err(|e| broken(&e))?)?;
+    let socket = socket(io, Role::Server, &rules.limits).await;
+    Ok(Served::Upgraded(Box::new(Upgraded { name: rules.name, parts, head, protocol, socket })))
+}
+
+/// The connection again that was upgraded, with what came along.
+pub(super) fn whole(upgraded: hyper::upgrade::Upgraded) -> Result<BoxIo> {
     let parts = upgraded
         .downcast::<TokioIo<BoxIo>>()
         .map_err(|_| Error::new(Code::Protocol, "the connection is not the one that was served"))?;
-    let io: BoxIo = match parts.read_buf.is_empty() {
+    Ok(match parts.read_buf.is_empty() {
         true => parts.io.into_inner(),
         false => Box::new(Prefixed::new(parts.read_buf, parts.io.into_inner())),
-    };
-    let socket = WebSocket::new(io, Role::Server, &rules.limits).await;
-    Ok(Served::Upgraded(Box::new(Upgraded { name: rules.name, parameter, head, socket })))
+    })
 }
 
 fn broken(error: &hyper::Error) -> Error {
@@ -106,57 +113,77 @@ async fn answer(
     site: &Site,
     promised: &Mutex<Option<Promised>>,
 ) -> Page {
-    let (then, parameter) = site.find(request.uri().path());
+    let (then, parts) = site.find(request.uri().path());
     match then {
-        Then::Nothing => plain(404),
-        Then::Socket(rules) => open(request, rules, parameter, promised),
-        Then::Page(answer) => {
-            let (head, body) = request.into_parts();
-            match Limited::new(body, MOST_BODY).collect().await {
-                Ok(body) => answer(head, parameter, body.to_bytes()).await,
-                Err(_) => plain(413),
-            }
-        }
+        Then::Socket(rules) => match unfit(&request, &rules) {
+            None => promise(request, rules, parts, promised),
+            Some(_) if rules.is_hidden => show(site.nowhere(), request, Parts::new()).await,
+            Some(page) => page,
+        },
+        then => show(then, request, parts).await,
     }
 }
 
-/// Promises a WebSocket (RFC 6455 §4.2.2), or says why not.
-fn open(
+async fn show(then: Then, request: Request<Incoming>, parts: Parts) -> Page {
+    let Then::Page(answer) = then else { return plain(404) };
+    let (head, body) = request.into_parts();
+    match Limited::new(body, MOST_BODY).collect().await {
+        Ok(body) => answer(head, parts, body.to_bytes()).await,
+        Err(_) => plain(413),
+    }
+}
+
+/// What is answered to a request that asks for no WebSocket (RFC 6455 §4.2.1), or may not; `None` when it may.
+fn unfit(request: &Request<Incoming>, rules: &SocketRules) -> Option<Page> {
+    let headers = request.headers();
+    let is_13 = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    let is_one = request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && asks_for_socket(headers);
+    if is_one && is_13 && headers.contains_key(SEC_WEBSOCKET_KEY) {
+        return (!rules.fit(headers)).then(|| plain(403));
+    }
+    let mut page = plain(426);
+    page.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    page.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    Some(page)
+}
+
+/// Promises a WebSocket to who is admitted.
+fn promise(
     mut request: Request<Incoming>,
     rules: Arc<SocketRules>,
-    parameter: Option<String>,
+    parts: Parts,
     promised: &Mutex<Option<Promised>>,
 ) -> Page {
-    let headers = request.headers();
-    let asks = request.method() == Method::GET
-        && request.version() == Version::HTTP_11
-        && has_token(headers, &CONNECTION, "upgrade")
-        && has_token(headers, &UPGRADE, "websocket");
-    let accept = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
-    let accept = accept.and_then(|accept| HeaderValue::try_from(accept).ok());
-    let is_13 = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
-    let Some(accept) = accept.filter(|_| asks && is_13) else {
-        let mut page = plain(426);
-        page.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        page.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return page;
-    };
     let upgrade = hyper::upgrade::on(&mut request);
     let (head, _) = request.into_parts();
-    if let Err(status) = rules.check(&head, parameter.as_deref()) {
-        return plain(status);
+    if let Some(Err(page)) = rules.admit.as_ref().map(|admit| admit(&head, &parts)) {
+        return *page;
     }
-    *promised.lock() = Some(Promised { rules, parameter, head, upgrade });
+    let key = head.headers.get(SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
+    let Ok(accept) = HeaderValue::try_from(derive_accept_key(key)) else { return plain(400) };
+    let spoken = |name: &&&str| has_token(&head.headers, &SEC_WEBSOCKET_PROTOCOL, name);
+    let protocol = rules.protocols.iter().find(spoken).copied();
+    *promised.lock() = Some(Promised { rules, parts, head, protocol, upgrade });
     let mut page = Response::new(Full::new(Bytes::new()));
     *page.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = page.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = protocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
     page
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+/// Whether a request wants to become a WebSocket.
+pub(crate) fn asks_for_socket(headers: &HeaderMap) -> bool {
+    has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket")
+}
+
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
 }

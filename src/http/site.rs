@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Response, StatusCode, http};
 
 use super::SocketLimits;
+use super::path::decoded;
 
 /// A request without its body: method, path and query, headers.
 pub(crate) type Head = http::request::Parts;
@@ -16,9 +17,12 @@ pub(crate) type Head = http::request::Parts;
 /// An answer.
 pub(crate) type Page = Response<Full<Bytes>>;
 
-type Answer = dyn Fn(Head, Option<String>, Bytes) -> BoxFuture<'static, Page> + Send + Sync;
+/// What stands for each `{}` of a pattern, decoded.
+pub(crate) type Parts = Vec<String>;
 
-type Admit = dyn Fn(&Head, Option<&str>) -> Result<(), u16> + Send + Sync;
+type Answer = dyn Fn(Head, Parts, Bytes) -> BoxFuture<'static, Page> + Send + Sync;
+
+type Admit = dyn Fn(&Head, &[String]) -> Result<(), Box<Page>> + Send + Sync;
 
 /// The routes of a server. The first that fits a path answers; without one, [`Site::otherwise`] does.
 #[derive(Default)]
@@ -49,7 +53,13 @@ pub(crate) struct SocketRules {
     pub(crate) hosts: Option<Vec<String>>,
     /// Origins whose pages may open it. Programs other than browsers send no origin, and may.
     pub(crate) origins: Vec<String>,
-    /// Looked at last; the status is the answer when it is no.
+    /// Whether pages of this very server may open it too.
+    pub(crate) own_pages: bool,
+    /// Sub-protocols that are spoken, the best first. Clients that offer none of them may open it all the same.
+    pub(crate) protocols: &'static [&'static str],
+    /// Whether there is nothing to be seen here but for who may open it: others get the answer of a path that leads nowhere.
+    pub(crate) is_hidden: bool,
+    /// Looked at last; says no with the page that is the answer.
     pub(crate) admit: Option<Box<Admit>>,
     pub(crate) limits: SocketLimits,
 }
@@ -57,24 +67,34 @@ pub(crate) struct SocketRules {
 impl SocketRules {
     /// For programs by any name of the server, and for no web page.
     pub(crate) fn new(name: &'static str) -> Self {
-        let limits = SocketLimits::default();
-        Self { name, hosts: None, origins: Vec::new(), admit: None, limits }
+        Self {
+            name,
+            hosts: None,
+            origins: Vec::new(),
+            own_pages: false,
+            protocols: &[],
+            is_hidden: false,
+            admit: None,
+            limits: SocketLimits::default(),
+        }
     }
 
-    /// # Errors
-    /// The status that says why not.
-    pub(super) fn check(&self, head: &Head, parameter: Option<&str>) -> Result<(), u16> {
-        let text = |name| head.headers.get(name).map(HeaderValue::to_str);
+    /// Whether the server may be called so, and by such a page.
+    pub(super) fn fit(&self, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).map(HeaderValue::to_str);
+        let host = text(HOST).and_then(Result::ok).unwrap_or_default();
+        let is_listed = |origin: &str| self.origins.iter().any(|one| one == origin);
+        let is_own = |origin: &str| {
+            let at = origin.split_once("://").map(|(_, at)| at);
+            self.own_pages && at.is_some_and(|at| at.eq_ignore_ascii_case(host))
+        };
         let origin_fits = match text(ORIGIN) {
             None => true,
-            Some(origin) => origin.is_ok_and(|o| self.origins.iter().any(|one| one == o)),
+            Some(origin) => origin.is_ok_and(|origin| is_listed(origin) || is_own(origin)),
         };
-        let host = text(HOST).and_then(Result::ok).map(without_port).unwrap_or_default();
-        let known = |hosts: &Vec<String>| hosts.iter().any(|one| one.eq_ignore_ascii_case(host));
-        if !origin_fits || !self.hosts.as_ref().is_none_or(known) {
-            return Err(403);
-        }
-        self.admit.as_ref().map_or(Ok(()), |admit| admit(head, parameter))
+        let name = without_port(host);
+        let known = |hosts: &Vec<String>| hosts.iter().any(|one| one.eq_ignore_ascii_case(name));
+        origin_fits && self.hosts.as_ref().is_none_or(known)
     }
 }
 
@@ -85,14 +105,20 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+/// The token in a request's `Authorization: Bearer …` (RFC 6750 §2.1).
+pub(crate) fn bearer(head: &Head) -> Option<&str> {
+    let value = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(str::trim)
+}
+
 impl Site {
-    /// Adds a page at `pattern`: a path, in which one part may be `{}`, which stands for anything and is handed over. `answer` sees
-    /// every method, and a body of 64 KiB at most.
+    /// Adds a page at `pattern`: a path whose parts may be `{}`, which stand for anything and are handed over. `answer` sees every
+    /// method, and a body of 64 KiB at most.
     #[must_use]
     pub(crate) fn page(
         mut self,
         pattern: &str,
-        answer: impl Fn(Head, Option<String>, Bytes) -> BoxFuture<'static, Page> + Send + Sync + 'static,
+        answer: impl Fn(Head, Parts, Bytes) -> BoxFuture<'static, Page> + Send + Sync + 'static,
     ) -> Self {
         let then = Then::Page(Arc::new(answer));
         self.routes.push(Route { pattern: pattern.to_owned(), then });
@@ -111,29 +137,34 @@ impl Site {
     #[must_use]
     pub(crate) fn otherwise(
         mut self,
-        answer: impl Fn(Head, Option<String>, Bytes) -> BoxFuture<'static, Page> + Send + Sync + 'static,
+        answer: impl Fn(Head, Parts, Bytes) -> BoxFuture<'static, Page> + Send + Sync + 'static,
     ) -> Self {
         self.otherwise = Some(Arc::new(answer));
         self
     }
 
-    pub(super) fn find(&self, path: &str) -> (Then, Option<String>) {
-        let found = self.routes.iter().find_map(|route| {
-            fits(&route.pattern, path).map(|parameter| (route.then.clone(), parameter))
-        });
-        let fallback = || self.otherwise.clone().map_or(Then::Nothing, Then::Page);
-        found.unwrap_or_else(|| (fallback(), None))
+    pub(super) fn find(&self, path: &str) -> (Then, Parts) {
+        let found = self
+            .routes
+            .iter()
+            .find_map(|route| fits(&route.pattern, path).map(|parts| (route.then.clone(), parts)));
+        found.unwrap_or_else(|| (self.nowhere(), Parts::new()))
+    }
+
+    /// What a path leads to that leads nowhere.
+    pub(super) fn nowhere(&self) -> Then {
+        self.otherwise.clone().map_or(Then::Nothing, Then::Page)
     }
 }
 
-/// `Some` when `path` is of the form of `pattern`, with what stands for its `{}`.
-fn fits(pattern: &str, path: &str) -> Option<Option<String>> {
-    let mut parameter = None;
+/// `Some` when `path` is of the form of `pattern`, with what stands for each `{}`.
+fn fits(pattern: &str, path: &str) -> Option<Parts> {
+    let mut parts = Parts::new();
     let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
     loop {
         match (wanted.next(), given.next()) {
-            (None, None) => return Some(parameter),
-            (Some("{}"), Some(part)) if !part.is_empty() => parameter = Some(part.to_owned()),
+            (None, None) => return Some(parts),
+            (Some("{}"), Some(part)) if !part.is_empty() => parts.push(decoded(part)),
             (Some(one), Some(other)) if one == other => {}
             _ => return None,
         }
@@ -154,18 +185,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_fits_its_path_and_hands_over_one_part() {
+    fn a_pattern_fits_its_path_and_hands_over_its_parts() {
         for (pattern, path, found) in [
-            ("/", "/", Some(None)),
-            ("/alknet", "/alknet", Some(None)),
+            ("/", "/", Some(&[][..])),
+            ("/alknet", "/alknet", Some(&[])),
             ("/alknet", "/alknet/", None),
             ("/alknet", "/", None),
-            ("/a/{}", "/a/b", Some(Some("b"))),
-            ("/a/{}/c", "/a/b/c", Some(Some("b"))),
+            ("/a/{}", "/a/b", Some(&["b"])),
+            ("/a/{}/c/{}", "/a/b%20x/c/d", Some(&["b x", "d"])),
             ("/a/{}", "/a/", None),
             ("/a/{}", "/a/b/c", None),
         ] {
-            let found = found.map(|one: Option<&str>| one.map(str::to_owned));
+            let found = found.map(|parts| parts.iter().map(|part| (*part).to_owned()).collect());
             assert_eq!(fits(pattern, path), found, "{pattern} {path}");
         }
     }
@@ -178,19 +209,24 @@ mod tests {
             if let Some(origin) = origin {
                 head.headers.insert(ORIGIN, HeaderValue::from_static(origin));
             }
-            head
+            head.headers
         };
         let open = SocketRules::new("any");
-        assert!(open.check(&head("a.example", None), None).is_ok());
-        assert!(open.check(&head("a.example", Some("https://a.example")), None).is_err());
+        assert!(open.fit(&head("a.example", None)));
+        assert!(!open.fit(&head("a.example", Some("https://a.example"))));
         let rules = SocketRules {
             hosts: Some(vec!["a.example".into(), "[::1]".into()]),
             origins: vec!["https://app.example".into()],
             ..SocketRules::new("some")
         };
-        assert!(rules.check(&head("A.example:443", Some("https://app.example")), None).is_ok());
-        assert!(rules.check(&head("[::1]:443", None), None).is_ok());
-        assert!(rules.check(&head("b.example", None), None).is_err());
-        assert!(rules.check(&head("a.example", Some("https://evil.example")), None).is_err());
+        assert!(rules.fit(&head("A.example:443", Some("https://app.example"))));
+        assert!(rules.fit(&head("[::1]:443", None)));
+        assert!(!rules.fit(&head("b.example", None)));
+        assert!(!rules.fit(&head("a.example", Some("https://evil.example"))));
+        let own = SocketRules { own_pages: true, ..SocketRules::new("own") };
+        assert!(own.fit(&head("h:1", Some("http://h:1"))));
+        for other in ["http://h:2", "http://evil", "null"] {
+            assert!(!own.fit(&head("h:1", Some(other))), "{other}");
+        }
     }
 }

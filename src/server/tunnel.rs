@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 
 use crate::config::Bind;
 use crate::error::{Error, Result};
+use crate::http::{self, Head, Page, Served, Site, Upgraded, asks_for_socket, page};
 use crate::listen::{Incoming, serve};
 use crate::scope::Scope;
 use crate::transport::bind;
-use crate::tunnel::{Asked, Runner, Tokens, UPGRADE_LIMIT, asked};
+use crate::tunnel::{Runner, Tokens};
 
 pub(crate) use agent::{AgentEvent, AgentOptions, run_agent};
 pub(crate) use host::HostOptions;
@@ -30,6 +31,9 @@ use ssh::serve_ssh;
 
 /// Sockets at once; more are not answered (reference table: authenticated connections).
 const MAX_SOCKETS: usize = 4096;
+
+/// For all that a web client asks for on one connection, until it has a WebSocket: pages are few and small.
+const VISIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long `close` waits for sessions to be gone.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -127,10 +131,10 @@ async fn open_desk(
     desk: &Arc<dyn Desk>,
     scope: &Scope,
 ) -> Result<Vec<SocketAddr>> {
-    let answering = Arc::clone(desk);
+    let (answering, site) = (Arc::clone(desk), Arc::new(Arc::clone(desk).site()));
     open(&options.listen, options, &**desk, scope, move |incoming| {
-        let desk = Arc::clone(&answering);
-        async move { take(incoming, &*desk).await }
+        let (desk, site) = (Arc::clone(&answering), Arc::clone(&site));
+        async move { take(incoming, &site, &*desk).await }
     })
     .await
 }
@@ -179,27 +183,43 @@ fn tokens(file: Option<&Path>) -> Result<Tokens> {
 
 /// Who answers requests.
 trait Desk: Send + Sync + 'static {
-    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<()>>;
+    /// What there is, by path.
+    fn site(self: Arc<Self>) -> Site;
+
+    /// Runs a WebSocket of the site to its end.
+    fn run(&self, upgraded: Upgraded) -> BoxFuture<'_, ()>;
+
     fn needs_tokens(&self) -> bool;
     fn reload(&self) -> Result<()>;
 }
 
-async fn take(incoming: Incoming, desk: &dyn Desk) {
-    let reading = async { asked(incoming.handshake.await?.io).await };
-    let answered = match tokio::time::timeout(UPGRADE_LIMIT, reading).await {
-        Ok(Ok(asked)) => desk.answer(asked).await,
-        Ok(Err(error)) => Err(error),
-        Err(_) => return tracing::info!("an arrival did not ask for anything in time"),
-    };
-    if let Err(error) = answered {
-        tracing::debug!(code = error.code().as_str(), "a request came to nothing");
+async fn take(incoming: Incoming, site: &Arc<Site>, desk: &dyn Desk) {
+    let serving = async { http::serve(incoming.handshake.await?.io, site).await };
+    match tokio::time::timeout(VISIT_LIMIT, serving).await {
+        Ok(Ok(Served::Upgraded(upgraded))) => desk.run(*upgraded).await,
+        Ok(Ok(Served::Closed)) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(code = error.code().as_str(), "a request came to nothing");
+        }
+        Err(_) => tracing::info!("an arrival did not ask for a WebSocket in time"),
     }
 }
 
-async fn deny(asked: Asked, status: &str, why: &str) -> Result<()> {
-    let body = serde_json::json!({ "detail": why }).to_string();
-    asked.answer(status, "application/json", &body).await;
-    Ok(())
+fn json(status: u16, body: &serde_json::Value) -> Page {
+    page(status, "application/json", body.to_string())
+}
+
+/// Says no as the original does.
+fn deny(status: u16, why: &str) -> Page {
+    json(status, &serde_json::json!({ "detail": why }))
+}
+
+/// The answer where nothing is.
+fn nowhere(head: &Head) -> Page {
+    match asks_for_socket(&head.headers) {
+        true => deny(403, "no such path"),
+        false => deny(404, "Not Found"),
+    }
 }
 
 /// A port as the original takes it; what does not fit 16 bits cannot be meant.

@@ -75,10 +75,10 @@ impl Way for WsWay {
             let Connected { io, mut ends } = self.wrapped(leg, phase).await?;
             *phase.lock() = Phase::Upgrade;
             let wanted = Upgrade {
-                secure: self.is_secure(),
                 authority: self.authority(),
                 path: self.path.clone(),
                 authorization: None,
+                protocol: None,
                 limits: SocketLimits::default(),
             };
             let late = |_| {
@@ -86,7 +86,7 @@ impl Way for WsWay {
                 Error::new(Code::HandshakeTimeout, message).at(Phase::Upgrade)
             };
             let opened = tokio::time::timeout(UPGRADE_LIMIT, upgrade(io, &wanted)).await;
-            let socket = opened
+            let (socket, _) = opened
                 .map_err(late)
                 .flatten()
                 .map_err(|e| e.address(&self.at.host, self.at.port))?;

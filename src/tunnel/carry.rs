@@ -12,9 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::frame::readable;
-use super::socket::Socket;
 use crate::error::{Code, Error, Phase, Result};
-use crate::http::raw::{Failure, Message};
+use crate::http::{Failure, Message, Socket};
 
 /// How often the other end is asked for a sign of life. The originals answer, and ask every 20 s themselves.
 const ASK: Duration = Duration::from_secs(15);

@@ -8,9 +8,8 @@ use tokio::sync::Notify;
 use super::carry::{End, carry};
 use super::frame::{HEADER, Kind, decode};
 use super::outbox::Outbox;
-use super::socket::Socket;
 use crate::error::Result;
-use crate::http::raw::Message;
+use crate::http::{Message, Socket};
 
 /// Bytes on their way beyond which the other side is not read. Connections in one session with credits do not notice.
 const ON_THE_WAY: usize = 4 * 1024 * 1024;

@@ -17,9 +17,8 @@ use super::connection::Connection;
 use super::face::{Told, Watched};
 use super::frame::{Kind, Proto};
 use super::mux::{Event, Fault, MAX_IDS, Mux, Side};
-use super::socket::Socket;
 use crate::error::{Code, Error, Refusal, Result};
-use crate::http::raw::Message;
+use crate::http::{Message, Socket};
 
 /// How long a connection without credits may hold the others up by not being read.
 const STALL: Duration = Duration::from_secs(1);

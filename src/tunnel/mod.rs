@@ -33,6 +33,6 @@ pub(crate) use link::{Link, Traffic};
 pub(crate) use reach::{is_loopback, reach};
 pub(crate) use registry::{Place, Registry, SshPlace};
 pub(crate) use runner::Runner;
-pub(crate) use socket::{Asked, Socket, UPGRADE_LIMIT, Url, asked, segment};
+pub(crate) use socket::{Url, rules, token};
 pub(crate) use token::Tokens;
 pub(crate) use user::{begin, dial, open};

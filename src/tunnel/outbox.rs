@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::http::raw::{CloseFrame, Message, Number, Utf8Bytes};
+use crate::http::{CloseCode, CloseFrame, Message, Utf8Bytes};
 
 /// Counted for each message besides its bytes: many small ones must not count for nothing.
 const OVERHEAD: usize = 64;
@@ -44,7 +44,7 @@ impl Outbox {
     /// Ends the socket after what was pushed.
     pub(crate) fn close(&self, code: u16, why: &'static str) {
         let reason = Utf8Bytes::from_static(why);
-        self.push(Message::Close(Some(CloseFrame { code: Number::from(code), reason })));
+        self.push(Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason })));
     }
 
     pub(crate) fn pop(&self) -> Option<Message> {

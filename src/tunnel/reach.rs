@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::socket::{Socket, Url, ask};
+use super::socket::{Url, ask};
 use crate::dial::Direct;
 use crate::error::{Code, Error, Phase, Result};
+use crate::http::Socket;
 
 /// Longest connect, over all addresses (reference table: outbound).
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

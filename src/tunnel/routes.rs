@@ -12,7 +12,7 @@ use super::mux::MAX_IDS;
 use super::outbox::Outbox;
 use super::runner::Session;
 use super::stead::{Sides, Stead};
-use crate::http::raw::Message;
+use crate::http::Message;
 
 /// Connections of one session at once.
 const MAX_OF_SESSION: usize = 1024;

@@ -14,9 +14,8 @@ use super::carry::{End, carry};
 use super::frame::{HEADER, Header, Kind, decode, encode, with_id};
 use super::outbox::Outbox;
 use super::routes::{Route, Routes};
-use super::socket::Socket;
 use crate::error::{Error, Result};
-use crate::http::raw::Message;
+use crate::http::{Message, Socket};
 
 /// Bytes on their way to an agent beyond which its sessions are not read.
 const TO_AGENT: usize = 4 * 1024 * 1024;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::flow::{Flow, Pull, Stage};
 use super::frame::{Header, Kind, MAX_PAYLOAD, Proto, encode, limit};
 use super::outbox::Outbox;
-use crate::http::raw::Message;
+use crate::http::Message;
 
 /// Bytes on their way to a user beyond which nothing is taken for it from an agent.
 const TO_USER: usize = 1024 * 1024;

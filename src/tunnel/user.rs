@@ -7,9 +7,8 @@ use super::connection::Connection;
 use super::frame::{Proto, readable};
 use super::host::{First, first};
 use super::link::Link;
-use super::socket::Socket;
 use crate::error::{Code, Error, Phase, Result};
-use crate::http::raw::Message;
+use crate::http::{Message, Socket};
 use crate::io::Connected;
 use crate::target::Target;
 

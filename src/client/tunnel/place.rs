@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::client::Reconnect;
 use crate::error::{Error, Result};
-use crate::tunnel::{Link, Socket, Url, begin, reach, segment};
+use crate::http::{Socket, segment};
+use crate::tunnel::{Link, Url, begin, reach};
 
 /// What [`super::Tunnel::new`] needs. Only `host` and `task` have no default that works.
 #[derive(Clone, Default)]

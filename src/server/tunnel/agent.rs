@@ -12,10 +12,11 @@ use crate::backoff::Backoff;
 use crate::dial::{Dialer, Direct, Loopback};
 use crate::error::{Error, Result};
 use crate::forward::Forward;
+use crate::http::{Socket, segment};
 use crate::io::Connected;
 use crate::scope::Scope;
 use crate::target::{HostPort, Target};
-use crate::tunnel::{Asks, Link, Socket, Url, reach, segment, welcome};
+use crate::tunnel::{Asks, Link, Url, reach, welcome};
 
 /// Dialling a service, above what the dialer itself allows.
 const DIAL_LIMIT: Duration = Duration::from_secs(15);

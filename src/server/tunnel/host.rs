@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::agent::machine;
-use super::{Desk, deny, port, tokens};
+use super::{Desk, deny, json, nowhere, port, tokens};
 use crate::config::Bind;
 use crate::error::Result;
+use crate::http::{Head, Page, Site, Socket, Upgraded, query, segment};
 use crate::tunnel::{
-    Asked, First, Place, Registry, Socket, SshPlace, Tokens, Url, first, pass, reach, refuse,
-    segment,
+    First, Place, Registry, SshPlace, Tokens, Url, first, pass, reach, refuse, rules, token,
 };
 
 /// What a host knows besides where it listens.
@@ -49,45 +50,25 @@ pub(super) struct HostDesk {
 }
 
 impl Desk for HostDesk {
-    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let path = asked.path.clone();
-            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    fn site(self: Arc<Self>) -> Site {
+        let mut session = rules("session");
+        let desk = Arc::clone(&self);
+        session.admit = Some(Box::new(move |head, parts| desk.admit(head, parts)));
+        Site::default()
+            .socket("/ws/forward/{}/{}", session)
+            .page("/api/status/{}", move |head, parts, _| ready(self.status(&head, &parts)).boxed())
+            .otherwise(|head, _, _| ready(nowhere(&head)).boxed())
+    }
+
+    fn run(&self, upgraded: Upgraded) -> BoxFuture<'_, ()> {
+        async move {
+            let Upgraded { parts, head, socket, .. } = upgraded;
+            let Some((id, port)) = task_and_port(&parts) else { return };
+            let udp = query(&head, "proto").is_some_and(|proto| proto.eq_ignore_ascii_case("udp"));
             let state = Arc::clone(&self.state.lock());
-            let welcome =
-                |id: i64| state.tokens.admits_user(&id.to_string(), asked.token.as_deref());
-            match path[..] {
-                ["ws", "forward", task, at] if asked.is_upgrade() => {
-                    let (Ok(id), Some(port)) = (task.parse(), port(at)) else {
-                        return deny(asked, "403 Forbidden", "not a task and a port").await;
-                    };
-                    if !welcome(id) {
-                        return deny(asked, "401 Unauthorized", "a token is needed").await;
-                    }
-                    let udp =
-                        asked.query("proto").is_some_and(|proto| proto.eq_ignore_ascii_case("udp"));
-                    let user = asked.upgrade(true).await?;
-                    self.session(&state, user, id, port, udp).await;
-                }
-                ["api", "status", task] if asked.is_get() => {
-                    let id: Option<i64> = task.parse().ok();
-                    if !id.is_some_and(welcome) && state.tokens.are_required() {
-                        return deny(asked, "401 Unauthorized", "a token is needed").await;
-                    }
-                    match id.and_then(|id| state.registry.status(id)) {
-                        Some(status) => {
-                            asked.answer("200 OK", "application/json", &status.to_string()).await
-                        }
-                        None => deny(asked, "404 Not Found", "Task not found.").await?,
-                    }
-                }
-                _ if asked.is_upgrade() => {
-                    return deny(asked, "403 Forbidden", "no such path").await;
-                }
-                _ => return deny(asked, "404 Not Found", "Not Found").await,
-            }
-            Ok(())
-        })
+            self.session(&state, socket, id, port, udp).await;
+        }
+        .boxed()
     }
 
     fn needs_tokens(&self) -> bool {
@@ -102,6 +83,33 @@ impl Desk for HostDesk {
 }
 
 impl HostDesk {
+    fn admit(&self, head: &Head, parts: &[String]) -> Result<(), Box<Page>> {
+        let Some((id, _)) = task_and_port(parts) else {
+            return Err(Box::new(deny(403, "not a task and a port")));
+        };
+        let state = Arc::clone(&self.state.lock());
+        match state.tokens.admits_user(&id.to_string(), token(head).as_deref()) {
+            true => Ok(()),
+            false => Err(Box::new(deny(401, "a token is needed"))),
+        }
+    }
+
+    fn status(&self, head: &Head, parts: &[String]) -> Page {
+        if head.method.as_str() != "GET" {
+            return nowhere(head);
+        }
+        let state = Arc::clone(&self.state.lock());
+        let id: Option<i64> = parts.first().and_then(|task| task.parse().ok());
+        let welcome = |id: i64| state.tokens.admits_user(&id.to_string(), token(head).as_deref());
+        if !id.is_some_and(welcome) && state.tokens.are_required() {
+            return deny(401, "a token is needed");
+        }
+        match id.and_then(|id| state.registry.status(id)) {
+            Some(status) => json(200, &status),
+            None => deny(404, "Task not found."),
+        }
+    }
+
     /// Where a task's SSH server is, for who may reach it.
     pub(super) fn ssh(
         &self,
@@ -172,4 +180,9 @@ impl HostDesk {
         }
         refuse(user, &format!("Error: Task {id} not found"), 1008).await;
     }
+}
+
+fn task_and_port(parts: &[String]) -> Option<(i64, u16)> {
+    let [task, at] = parts else { return None };
+    Some((task.parse().ok()?, port(at)?))
 }

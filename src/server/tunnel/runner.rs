@@ -1,13 +1,22 @@
 //! The runner at its sockets.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
-use super::{Desk, deny, port, tokens};
+use super::{Desk, deny, nowhere, port, tokens};
 use crate::error::Result;
-use crate::tunnel::{Asked, Runner, Tokens};
+use crate::http::{Head, Page, Site, Upgraded};
+use crate::tunnel::{Runner, Tokens, rules, token};
+
+/// Where agents come.
+const AGENT: &str = "agent";
+
+/// Where sessions come.
+const SESSION: &str = "session";
 
 pub(super) struct RunnerDesk {
     pub(super) runner: Runner,
@@ -16,44 +25,30 @@ pub(super) struct RunnerDesk {
 }
 
 impl Desk for RunnerDesk {
-    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let path = asked.path.clone();
-            let path: Vec<&str> = path.iter().map(String::as_str).collect();
-            let is_name = |name: &str| {
-                !name.is_empty() && name.len() <= 256 && !name.contains(char::is_control)
-            };
-            let token = asked.token.as_deref();
-            match path[..] {
-                ["ws", "tunnel", name] if asked.is_upgrade() && is_name(name) => {
-                    if !self.tokens.lock().admits_agent(name, token) {
-                        tracing::warn!("an agent with a wrong token");
-                        return deny(asked, "401 Unauthorized", "a token is needed").await;
-                    }
-                    let extended = asked.extended;
-                    let socket = asked.upgrade(true).await?;
-                    tracing::info!(agents = self.runner.len() + 1, "an agent has come");
-                    let why = self.runner.agent(name, socket, extended).await;
-                    tracing::info!(%why, "an agent has gone");
-                }
-                ["ws", "forward", name, at]
-                    if asked.is_upgrade() && is_name(name) && port(at).is_some() =>
-                {
-                    if !self.tokens.lock().admits_user(name, token) {
-                        tracing::warn!("a session with a wrong token");
-                        return deny(asked, "401 Unauthorized", "a token is needed").await;
-                    }
-                    let extended = asked.extended;
-                    let socket = asked.upgrade(true).await?;
-                    self.runner.session(name, socket, extended).await;
-                }
-                _ if asked.is_upgrade() => {
-                    return deny(asked, "403 Forbidden", "no such path").await;
-                }
-                _ => return deny(asked, "404 Not Found", "Not Found").await,
+    fn site(self: Arc<Self>) -> Site {
+        let (mut agent, mut session) = (rules(AGENT), rules(SESSION));
+        let desk = Arc::clone(&self);
+        agent.admit = Some(Box::new(move |head, parts| desk.admit_agent(head, parts)));
+        session.admit = Some(Box::new(move |head, parts| self.admit_session(head, parts)));
+        Site::default()
+            .socket("/ws/tunnel/{}", agent)
+            .socket("/ws/forward/{}/{}", session)
+            .otherwise(|head, _, _| ready(nowhere(&head)).boxed())
+    }
+
+    fn run(&self, upgraded: Upgraded) -> BoxFuture<'_, ()> {
+        async move {
+            let Upgraded { name, parts, protocol, socket, .. } = upgraded;
+            let Some(container) = parts.first() else { return };
+            if name == SESSION {
+                self.runner.session(container, socket, protocol.is_some()).await;
+                return;
             }
-            Ok(())
-        })
+            tracing::info!(agents = self.runner.len() + 1, "an agent has come");
+            let why = self.runner.agent(container, socket, protocol.is_some()).await;
+            tracing::info!(%why, "an agent has gone");
+        }
+        .boxed()
     }
 
     fn needs_tokens(&self) -> bool {
@@ -64,4 +59,34 @@ impl Desk for RunnerDesk {
         *self.tokens.lock() = tokens(self.file.as_deref())?;
         Ok(())
     }
+}
+
+impl RunnerDesk {
+    fn admit_agent(&self, head: &Head, parts: &[String]) -> Result<(), Box<Page>> {
+        let [name] = parts else { return Err(Box::new(nowhere(head))) };
+        if !is_name(name) {
+            return Err(Box::new(nowhere(head)));
+        }
+        if !self.tokens.lock().admits_agent(name, token(head).as_deref()) {
+            tracing::warn!("an agent with a wrong token");
+            return Err(Box::new(deny(401, "a token is needed")));
+        }
+        Ok(())
+    }
+
+    fn admit_session(&self, head: &Head, parts: &[String]) -> Result<(), Box<Page>> {
+        let [name, at] = parts else { return Err(Box::new(nowhere(head))) };
+        if !is_name(name) || port(at).is_none() {
+            return Err(Box::new(nowhere(head)));
+        }
+        if !self.tokens.lock().admits_user(name, token(head).as_deref()) {
+            tracing::warn!("a session with a wrong token");
+            return Err(Box::new(deny(401, "a token is needed")));
+        }
+        Ok(())
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 256 && !name.contains(char::is_control)
 }
