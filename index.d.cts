@@ -876,6 +876,8 @@ export interface AlknetForwarderOptions {
   drainTimeout?: number | undefined
   /** Connections at once; more are refused. Default 1 024. */
   maxConnections?: number | undefined
+  /** Milliseconds, in whole seconds, of silence after which a connection is reset. Default 0: never. */
+  idleTimeout?: number | undefined
   /** Through this SSH server, `host[:port]` or `alknet://…`; without it straight from this machine. */
   server?: string | undefined
   /** Who logs in there. Default: the user of the system. */

@@ -76,6 +76,7 @@ function words(options: AlknetForwarderOptions): string[] {
   say('replace', options.replace)
   say('drain', seconds(options.drainTimeout))
   say('max-connections', options.maxConnections)
+  say('idle-timeout', seconds(options.idleTimeout))
   say('server', options.server)
   say('user', options.user)
   say('identity', options.identity)

@@ -27,6 +27,9 @@ pub struct ForwardOptions {
     pub replace_stale_socket: bool,
     /// Silence after which a flow of UDP datagrams is over, where it comes in. Default 60 s.
     pub udp_idle: Duration,
+    /// Silence after which a connection is reset, both sides open or not; `None` waits for ever while both are. At least a few
+    /// seconds make sense. Default `None`, as in OpenSSH.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Default for ForwardOptions {
@@ -36,6 +39,7 @@ impl Default for ForwardOptions {
             dial_timeout: Duration::from_secs(20),
             replace_stale_socket: false,
             udp_idle: UDP_IDLE,
+            idle_timeout: None,
         }
     }
 }
@@ -67,7 +71,12 @@ impl LocalForwarder {
     ) -> Result<Self> {
         let dialer = route.into().dialer();
         dialer.check(spec.target())?;
-        let forward = Forward::new(dialer, options.dial_timeout, options.max_connections);
+        let forward = Forward::limited(
+            dialer,
+            options.dial_timeout,
+            options.max_connections,
+            options.idle_timeout,
+        );
         let bound = match spec.target() {
             Target::Udp(_) => bind_udp(spec.listen(), options.udp_idle, forward.dropped()).await?,
             _ => bind(spec.listen(), options.replace_stale_socket).await?,

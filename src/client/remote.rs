@@ -94,7 +94,12 @@ impl RemoteForwarder {
         to: Route,
         options: &ForwardOptions,
     ) -> (Self, watch::Sender<Option<u16>>) {
-        let forward = Forward::new(to.dialer(), options.dial_timeout, options.max_connections);
+        let forward = Forward::limited(
+            to.dialer(),
+            options.dial_timeout,
+            options.max_connections,
+            options.idle_timeout,
+        );
         let (publish, port) = watch::channel(None);
         let (listening, scope) = (Scope::new(), Scope::new());
         (Self { spec: spec.clone(), forward, listening, scope, port }, publish)

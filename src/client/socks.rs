@@ -57,7 +57,12 @@ impl SocksForwarder {
         let login = login.map(check).transpose()?.map(Arc::new);
         let dialer = route.into().dialer();
         let bound = bind(listen, options.replace_stale_socket).await?;
-        let forward = Forward::new(dialer, options.dial_timeout, options.max_connections);
+        let forward = Forward::limited(
+            dialer,
+            options.dial_timeout,
+            options.max_connections,
+            options.idle_timeout,
+        );
         let (listening, scope) = (Scope::new(), Scope::new());
         for inner in bound.listeners {
             let socks = Socks { inner, login: login.clone() };

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::dial::Dialer;
 use crate::error::{Code, Error, Phase, Refusal, Result};
-use crate::io::{Carried, Connected, relay};
+use crate::io::{Connected, Relays, relay};
 use crate::listen::{Incoming, Listener, Request, serve};
 use crate::scope::Scope;
 use crate::target::Target;
@@ -62,7 +62,7 @@ pub(crate) struct Forward {
     dial_limit: Duration,
     places: Semaphore,
     max: usize,
-    carried: Carried,
+    relays: Relays,
     accepted: AtomicU64,
     refused: AtomicU64,
     reset: AtomicU64,
@@ -73,12 +73,22 @@ pub(crate) struct Forward {
 
 impl Forward {
     pub(crate) fn new(dialer: Arc<dyn Dialer>, dial_limit: Duration, max: usize) -> Arc<Self> {
+        Self::limited(dialer, dial_limit, max, None)
+    }
+
+    /// The same; a connection on which nothing has moved for `idle` is reset.
+    pub(crate) fn limited(
+        dialer: Arc<dyn Dialer>,
+        dial_limit: Duration,
+        max: usize,
+        idle: Option<Duration>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             dialer,
             dial_limit,
             places: Semaphore::new(max.max(1)),
             max: max.max(1),
-            carried: Carried::default(),
+            relays: Relays::new(idle),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reset: AtomicU64::new(0),
@@ -90,8 +100,8 @@ impl Forward {
 
     pub(crate) fn metrics(&self) -> ForwardMetrics {
         ForwardMetrics {
-            bytes_up: self.carried.up.load(Ordering::Relaxed),
-            bytes_down: self.carried.down.load(Ordering::Relaxed),
+            bytes_up: self.relays.up.load(Ordering::Relaxed),
+            bytes_down: self.relays.down.load(Ordering::Relaxed),
             active: self.active.load(Ordering::Relaxed),
             accepted: self.accepted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
@@ -156,9 +166,14 @@ impl Forward {
         match answer.accept().await {
             Ok(near) => {
                 let _active = Active::new(&self.active);
-                if let Err(e) = relay(near.io, far.io, &self.carried).await {
+                if let Err(e) = relay(near.io, far.io, &self.relays).await {
                     self.reset.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(kind = %e.kind(), "a forwarded connection was reset");
+                    match e.kind() {
+                        std::io::ErrorKind::TimedOut => {
+                            tracing::info!("a forwarded connection was silent for too long")
+                        }
+                        kind => tracing::debug!(%kind, "a forwarded connection was reset"),
+                    }
                 }
             }
             Err(e) => tracing::debug!(code = e.code().as_str(), "the asker has gone"),

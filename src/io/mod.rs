@@ -30,7 +30,7 @@ pub(crate) use pipe::PipeEnd;
 pub(crate) use pipe::pipe;
 pub(crate) use prefixed::Prefixed;
 pub(crate) use queue::ByteQueue;
-pub(crate) use relay::{Carried, relay};
+pub(crate) use relay::{Relays, relay};
 
 /// What every transport turns an address into: bytes both ways, half-close by `shutdown`, abort by drop.
 ///

@@ -75,6 +75,14 @@ pub(in crate::cli) struct ForwardStart {
     /// Connections at once; more are refused
     #[arg(long, value_name = "N", default_value_t = 1024, env = "ALKNET_FORWARDER_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) max_connections: u32,
+    /// Seconds of silence after which a connection is reset; 0 never
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        env = "ALKNET_FORWARDER_IDLE_TIMEOUT"
+    )]
+    pub(in crate::cli) idle_timeout: u32,
     /// Start it now and at every log-in: by a user unit of systemd, or an agent of launchd
     #[arg(long)]
     pub(in crate::cli) install: bool,

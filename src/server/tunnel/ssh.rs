@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::host::HostDesk;
 use crate::dial::Direct;
 use crate::error::Code;
-use crate::io::{BoxIo, Carried, Prefixed, relay};
+use crate::io::{BoxIo, Prefixed, Relays, relay};
 use crate::listen::Incoming;
 
 /// Limits of the original: for the line, its length, and the dial.
@@ -24,7 +24,7 @@ pub(super) async fn serve_ssh(incoming: Incoming, desk: Arc<HostDesk>) {
         Ok((rest, far)) => {
             // What the client sent after its line is for SSH already.
             let near: BoxIo = Box::new(Prefixed::new(rest, io));
-            if let Err(e) = relay(near, far, &Carried::default()).await {
+            if let Err(e) = relay(near, far, &Relays::default()).await {
                 tracing::debug!(kind = %e.kind(), "a proxied connection was reset");
             }
         }

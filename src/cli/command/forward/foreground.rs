@@ -47,9 +47,11 @@ pub(in crate::cli) async fn foreground(
 
 /// The bounds of a forwarder.
 pub(super) fn bounds(options: &ForwardStart) -> ForwardOptions {
+    let idle = Duration::from_secs(u64::from(options.idle_timeout));
     ForwardOptions {
         max_connections: options.max_connections as usize,
         dial_timeout: Duration::from_secs(u64::from(options.peer.connect_timeout)),
+        idle_timeout: (!idle.is_zero()).then_some(idle),
         ..ForwardOptions::default()
     }
 }

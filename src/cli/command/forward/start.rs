@@ -29,7 +29,7 @@ const SAID: [&str; 10] = [
 ];
 
 /// Those of the others that mean something without a server.
-const PLAIN: [&str; 3] = ["drain", "max-connections", "connect-timeout"];
+const PLAIN: [&str; 4] = ["drain", "max-connections", "connect-timeout", "idle-timeout"];
 
 pub(super) async fn start(
     forwarders: &Forwarders,
