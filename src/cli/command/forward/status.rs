@@ -1,5 +1,7 @@
 //! `alknet forward status`: how forwarders stand, once or live.
 
+mod table;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,9 +12,10 @@ use super::{Shape, USUAL_PORT, shape, word};
 use crate::cli::Control;
 use crate::cli::args::ForwardStatus;
 use crate::cli::exit::Exit;
-use crate::cli::report::{Report, wants_colour};
+use crate::cli::report::Report;
 use crate::error::Result;
 use crate::manage::{Condition, Forwarders, Place, Standing};
+use table::table;
 
 /// How long a target may take to answer that is dialled for `--check`.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
@@ -86,14 +89,9 @@ pub(super) async fn watch(
 }
 
 fn item(forwarders: &Forwarders, standing: &Standing) -> Value {
-    let status = match standing.condition {
-        Condition::Running => "running",
-        Condition::Dead => "stale",
-        Condition::Stopped => "stopped",
-    };
     let port = standing.id.parse::<u16>().ok();
     let mut item = json!({
-        "status": status,
+        "status": called(standing.condition),
         "id": standing.id,
         "listen_host": "127.0.0.1",
         "listen_port": port,
@@ -130,55 +128,15 @@ fn item(forwarders: &Forwarders, standing: &Standing) -> Value {
     item
 }
 
-fn uptime(seconds: u64) -> String {
-    format!("{}h {}m {}s", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// A heading and a line for each.
-fn table(all: &[Standing]) -> Vec<String> {
-    const HEADING: [&str; 8] =
-        ["FORWARDER", "STATUS", "LISTENS", "TARGET", "PID", "UPTIME", "OPEN/ALL", "LAST ERROR"];
-    let mut rows = vec![HEADING.map(str::to_owned)];
-    rows.extend(all.iter().map(cells));
-    let widths: Vec<usize> = (0..HEADING.len())
-        .map(|at| rows.iter().map(|row| row[at].len()).max().unwrap_or(0))
-        .collect();
-    let colours = wants_colour(&std::io::stdout());
-    let line = |row: &[String; 8]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| {
-            let padded = format!("{cell:width$}");
-            match (colours, cell.as_str()) {
-                (true, "running") => format!("\u{1b}[32m{padded}\u{1b}[0m"),
-                (true, "stale") => format!("\u{1b}[31m{padded}\u{1b}[0m"),
-                _ => padded,
-            }
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
-}
-
-fn cells(standing: &Standing) -> [String; 8] {
-    let live = standing.live.as_ref();
-    let record = standing.record.as_ref();
-    let status = match standing.condition {
+/// What a condition is called, in JSON and in the table.
+fn called(condition: Condition) -> &'static str {
+    match condition {
         Condition::Running => "running",
         Condition::Dead => "stale",
         Condition::Stopped => "stopped",
-    };
-    let through = |server: &String| format!(" through {server}");
-    let none = || "-".to_owned();
-    [
-        standing.id.clone(),
-        status.to_owned(),
-        record.map_or_else(none, |r| format!("{}:{}", r.listen_host, r.listen_port)),
-        record.map_or_else(none, |r| {
-            let server = r.wanted.server.as_ref().map(through).unwrap_or_default();
-            format!("{}:{}{server}", r.target_host, r.target_port)
-        }),
-        standing.pid.map_or_else(none, |pid| pid.to_string()),
-        live.map_or_else(none, |live| uptime(live.uptime_seconds)),
-        live.map_or_else(none, |live| format!("{}/{}", live.active, live.accepted)),
-        live.and_then(|live| live.last_error.clone()).unwrap_or_else(none),
-    ]
+    }
+}
+
+fn uptime(seconds: u64) -> String {
+    format!("{}h {}m {}s", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
