@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use alknet::cli::{Control, run};
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    raise_descriptor_limit();
     let runtime = match alknet::runtime::runtime().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -27,6 +29,15 @@ fn main() -> ExitCode {
     // A read of standard input cannot be ended, and must not keep the process.
     runtime.shutdown_background();
     ExitCode::from(exit.code())
+}
+
+/// A connection that is forwarded takes two descriptors, and a system gives 1 024 where it allows many more (getrlimit(2)).
+#[cfg(unix)]
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let given = getrlimit(Resource::Nofile);
+    // Without it there are fewer connections: nothing to end for.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: given.maximum, ..given });
 }
 
 #[cfg(unix)]
