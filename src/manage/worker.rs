@@ -54,25 +54,45 @@ impl Worker {
             None => hold(&place, &id).await?,
         };
         let record = Record::new(&id, &job.wanted, real);
-        let scope = Scope::new();
-        let file = log::lead(&place.log(&id))?;
-        scope.spawn(log::keep_short(file, place.log(&id)));
-        let forwarder = Arc::new(forwarder);
+        let worker =
+            Self { place, lock, record, forwarder: Arc::new(forwarder), scope: Scope::new() };
+        match worker.settle().await {
+            Ok(()) => Ok(worker),
+            Err(error) => {
+                worker.scope.cancel();
+                worker.leave_nothing();
+                Err(error)
+            }
+        }
+    }
+
+    /// Has a log, answers questions, and says in its state what it is.
+    async fn settle(&self) -> Result<()> {
+        let Self { place, record, scope, .. } = self;
+        let file = log::lead(&place.log(&record.id))?;
+        scope.spawn(log::keep_short(file, place.log(&record.id)));
         let teller = Teller {
             record: record.clone(),
-            forwarder: Arc::clone(&forwarder),
+            forwarder: Arc::clone(&self.forwarder),
             began: Instant::now(),
         };
-        if let Err(error) = teller.listen(&place, &scope).await {
+        if let Err(error) = teller.listen(place, scope).await {
             // A path too long for a socket: it can be stopped and is seen all the same, without figures.
             if error.code() != Code::System("EINVAL") {
                 return Err(error);
             }
             tracing::warn!("no counters: the path of the state folder is too long for a socket");
         }
-        record.write(&place)?;
-        tracing::info!(id, port = real, "forwarder started");
-        Ok(Self { place, lock, record, forwarder, scope })
+        record.write(place)?;
+        tracing::info!(id = record.id, port = record.listen_port, "forwarder started");
+        Ok(())
+    }
+
+    /// Takes its files away, the lock last.
+    fn leave_nothing(self) {
+        file::remove(&self.place.state(&self.record.id));
+        file::remove(&self.place.socket(&self.record.id));
+        self.lock.remove();
     }
 
     /// Tells whoever waits for it, and lets go of what connects the two.
@@ -93,9 +113,8 @@ impl Worker {
         self.forwarder.close().await;
         self.scope.cancel();
         self.scope.join(CLOSE_LIMIT).await;
-        file::remove(&self.place.state(&self.record.id));
         tracing::info!("forwarder stopped");
-        self.lock.remove();
+        self.leave_nothing();
     }
 }
 
