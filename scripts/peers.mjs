@@ -7,6 +7,7 @@ import { cacheDir, ci, env, Failure, findProgram, output, run, say } from './sup
 const packages = {
   curl: 'curl',
   'fail2ban-regex': 'fail2ban',
+  faketime: 'faketime',
   microsocks: 'microsocks',
   'nats-server': 'nats-server',
   nginx: 'nginx-light',

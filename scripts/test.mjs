@@ -29,7 +29,7 @@ import {
 const apart = ['--package', '--runtimes']
 const peers = [
   ...['curl', 'microsocks', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
-  ...['fail2ban-regex', 'nats-server', 'nginx', 'ssh', 'ssh-keygen', 'sshd', 'tinyproxy'],
+  ...['fail2ban-regex', 'faketime', 'nats-server', 'nginx', 'ssh', 'ssh-keygen', 'sshd', 'tinyproxy'],
 ]
 
 async function main(args) {
