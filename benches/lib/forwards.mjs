@@ -1,5 +1,5 @@
 // What the metrics of forwards share: a target, a forwarder in front of it, and the load.
-import { cpuOf } from './probe.mjs'
+import { cpuOf, cpuOfEnded } from './probe.mjs'
 import { runProcess, startProcess, withChildren } from './processes.mjs'
 
 /** The side of the target: the load generator's other half, in a process of its own. */
@@ -24,9 +24,20 @@ export async function load({ context }, ...args) {
   return said.trim().split(' ').map(Number)
 }
 
-/** CPU time in ms of all processes of a forwarder so far. */
+/** CPU time in ms of all processes of a forwarder so far, those that have ended too: some have one for each connection. */
 export function cpuTime({ pids }) {
-  return withChildren(pids).reduce((sum, pid) => sum + cpuOf(pid), 0)
+  const ended = pids.reduce((sum, pid) => sum + cpuOfEnded(pid), 0)
+  return withChildren(pids).reduce((sum, pid) => sum + living(pid), ended)
+}
+
+function living(pid) {
+  try {
+    return cpuOf(pid)
+  } catch (error) {
+    // It ended after it was listed. What it took is that of its parent next time.
+    if (error.code === 'ENOENT' || error.code === 'ESRCH') return 0
+    throw error
+  }
 }
 
 /** A forwarder made of several processes, in the order in which they were started. */
