@@ -28,8 +28,9 @@ import {
 
 const apart = ['--package', '--runtimes']
 const peers = [
-  ...['curl', 'microsocks', 'openssl', 'proxychains4', 'redis-cli', 'redis-server', 'socat'],
-  ...['fail2ban-regex', 'faketime', 'nats-server', 'nginx', 'ssh', 'ssh-keygen', 'sshd', 'tinyproxy'],
+  ...['curl', 'fail2ban-regex', 'faketime', 'microsocks', 'nats-server', 'nginx', 'openssl'],
+  ...['proxychains4', 'redis-cli', 'redis-server', 'socat', 'ssh', 'ssh-keygen', 'sshd'],
+  'tinyproxy',
 ]
 
 async function main(args) {

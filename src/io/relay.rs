@@ -1,8 +1,8 @@
 //! The relay: bytes both ways between two streams, each end passed on, each abort passed on. Written once, for every forward.
 //!
 //! One task serves both directions. Each holds at most [`QUEUE`] bytes, and no buffer at all while nothing moves. Bytes are copied also
-//! from socket to socket: splice(2) took half the processor time here and carried a third less (measured on loopback with pipes of
-//! 64 KiB to 1 MiB), for pages that pass through a pipe have left the caches when they are read.
+//! from socket to socket. splice(2) takes less of this process's time and more of the machine's: on loopback 0.65 to 0.78 ms for a
+//! megabyte in sender, relay and receiver instead of 0.54 to 0.63 (measured, pipes of 256 KiB; smaller and larger ones no better).
 
 use std::future::poll_fn;
 use std::io;
