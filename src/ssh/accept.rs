@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use russh::{Disconnect, server};
 
 use super::core::{Core, EndGuard, session_error};
-use super::elastic::{Elastic, Link};
+use super::elastic::Elastic;
+use super::link::Link;
 use super::login::Identity;
 use super::prelude::{Unheard, prelude};
 use super::server::{Handler, Policy};

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
-use super::elastic::Link;
+use super::link::Link;
 use super::session::Traffic;
 use super::written::Inbox;
 use crate::error::{Code, Error, Phase};

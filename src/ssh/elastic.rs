@@ -7,21 +7,16 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::events::{Events, Observer};
-use super::greeting::Greeting;
+use super::link::Link;
 use super::prelude::Prelude;
-use super::written::Written;
 
 /// Queued bytes above which channel senders wait. What a socket does not take at once is copied, so this is small.
 const HIGH_WATER: usize = 256 * 1024;
@@ -40,100 +35,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Read buffer: packets smaller than this share a system call.
 pub(super) const READ_BUFFER: usize = 16 * 1024;
-
-/// Bytes after which consumers are told although more is coming.
-const NEWS_LIMIT: usize = 256 * 1024;
-
-#[derive(Default)]
-struct News {
-    observers: Vec<Arc<dyn Observer>>,
-    bytes: usize,
-}
-
-/// What a session's tasks share about its transport.
-#[derive(Default)]
-pub(crate) struct Link {
-    full: AtomicBool,
-    drained: Notify,
-    killed: AtomicBool,
-    reader: AtomicWaker,
-    logged_in: AtomicBool,
-    failure: OnceLock<io::ErrorKind>,
-    /// Consumers to be told that bytes have come, and how many bytes those are.
-    news: Mutex<News>,
-    pub(super) written: Written,
-    /// What either side said in the clear.
-    pub(super) ours: Mutex<Greeting>,
-    pub(super) theirs: Mutex<Greeting>,
-}
-
-impl Link {
-    /// Waits until the transport has room for more channel data. Cancel-safe.
-    pub(crate) async fn room(&self) {
-        loop {
-            let drained = self.drained.notified();
-            if self.has_room() {
-                return;
-            }
-            drained.await;
-        }
-    }
-
-    /// Whether channel senders may go on.
-    pub(crate) fn has_room(&self) -> bool {
-        !self.full.load(Ordering::Acquire) || self.killed.load(Ordering::Acquire)
-    }
-
-    /// Ends the session at its next poll, whatever it is waiting for.
-    pub(crate) fn kill(&self) {
-        self.killed.store(true, Ordering::Release);
-        self.reader.wake();
-        self.drained.notify_waiters();
-    }
-
-    /// Lifts the pre-login byte budget.
-    pub(crate) fn logged_in(&self) {
-        self.logged_in.store(true, Ordering::Release);
-    }
-
-    /// How the transport failed, if it did.
-    pub(crate) fn failure(&self) -> Option<io::ErrorKind> {
-        self.failure.get().copied()
-    }
-
-    /// Counts `bytes` that came, and notes who waits for them. They are told soon, with others, for each telling may wake a
-    /// thread. Locks of the caller's must be free: an observer may read at once.
-    pub(super) fn came(&self, waiting: Option<Arc<dyn Observer>>, bytes: usize) {
-        let mut news = self.news.lock();
-        news.observers.extend(waiting);
-        if news.observers.is_empty() {
-            return;
-        }
-        news.bytes += bytes;
-        if news.bytes >= NEWS_LIMIT {
-            drop(news);
-            self.tell_now();
-        }
-    }
-
-    /// Tells what there is to tell. Called when the transport has nothing more to read.
-    pub(super) fn tell_now(&self) {
-        let mut news = self.news.lock();
-        if news.observers.is_empty() {
-            return;
-        }
-        let told = std::mem::take(&mut *news);
-        drop(news);
-        for observer in told.observers {
-            observer.notify(Events::READABLE);
-        }
-    }
-
-    fn failed(&self, error: io::Error) -> io::Error {
-        let _ = self.failure.set(error.kind());
-        error
-    }
-}
 
 /// See the module.
 pub(crate) struct Elastic<S> {

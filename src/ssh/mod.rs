@@ -16,6 +16,7 @@ mod forwarding;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod greeting;
+mod link;
 mod login;
 mod open;
 mod opening;
