@@ -79,13 +79,14 @@ pub(crate) async fn accept(
     let link = Arc::new(Link::default());
     let core = Core::new(scope.clone(), Arc::clone(&link), policy.window);
     let config = policy.configs.of_session(prelude.is_strict);
+    let silence = policy.configs.silence();
     let source = transport.ends.remote.map(|remote| remote.ip());
     let identity = Arc::new(Identity::new(Arc::clone(&policy.keys), source));
     let mut lists = policy.keys.watch();
     let info = blank_info(&transport.ends, &policy);
     let guard = EndGuard(Arc::clone(&core));
     let handler = Handler::new(guard, policy, door.clone(), Arc::clone(&identity), info);
-    let io = Elastic::resume(transport.io, Arc::clone(&link), prelude);
+    let io = Elastic::resume(transport.io, Arc::clone(&link), silence, prelude);
     let mut running = match server::run_stream(config, io, handler).await {
         Ok(running) => running,
         Err(e) => return ended(&core, &door, &e),

@@ -76,7 +76,8 @@ pub(crate) async fn handshake(
         forwarded: Arc::clone(&forwarded),
     };
     *phase.lock() = Phase::Kex;
-    let io = Elastic::new(transport.io, Arc::clone(&link));
+    let silence = login.settings.keepalive.silence();
+    let io = Elastic::new(transport.io, Arc::clone(&link), silence);
     let mut handle = client::connect_stream(config, io, handler)
         .await
         .map_err(|e| handshake_error(&core, server, &e, Phase::Kex))?;

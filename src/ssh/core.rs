@@ -287,8 +287,10 @@ impl Drop for EndGuard {
 pub(super) fn session_error(core: &Core, error: &russh::Error) -> Error {
     use russh::Error as E;
     let lost = |message: String| Error::new(Code::SessionClosed, message).at(Phase::Stream);
+    let is_silent = core.link().failure() == Some(std::io::ErrorKind::TimedOut);
     match error {
         E::KeepaliveTimeout | E::InactivityTimeout => lost("the peer stopped answering".into()),
+        E::IO(_) if is_silent => lost("the peer stopped answering".into()),
         E::IO(_) | E::HUP | E::Disconnect => {
             let how =
                 core.link().failure().map_or_else(|| "the peer hung up".into(), |k| k.to_string());

@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::link::Link;
 use super::prelude::Prelude;
+use super::silence::Silence;
 
 /// Queued bytes above which channel senders wait. What a socket does not take at once is copied, so this is small.
 const HIGH_WATER: usize = 256 * 1024;
@@ -60,10 +61,15 @@ pub(crate) struct Elastic<S> {
     hear_theirs: bool,
     limit: Option<Pin<Box<Sleep>>>,
     lingering: bool,
+    /// How long the peer may say nothing, once it has logged in.
+    silence: Option<Silence>,
+    /// It said nothing for longer.
+    silent: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
-    pub(crate) fn new(inner: S, link: Arc<Link>) -> Self {
+    /// With `silence`, a read fails (`TimedOut`) when the peer says nothing for so long.
+    pub(crate) fn new(inner: S, link: Arc<Link>, silence: Option<Duration>) -> Self {
         let read = vec![0; READ_BUFFER].into_boxed_slice();
         let budget = LOGIN_BUDGET;
         Self {
@@ -83,12 +89,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
             hear_theirs: true,
             limit: None,
             lingering: false,
+            silence: silence.map(Silence::new),
+            silent: false,
         }
     }
 
     /// Goes on where a prelude left off.
-    pub(crate) fn resume(inner: S, link: Arc<Link>, prelude: Prelude) -> Self {
-        let mut this = Self::new(inner, link);
+    pub(crate) fn resume(
+        inner: S,
+        link: Arc<Link>,
+        silence: Option<Duration>,
+        prelude: Prelude,
+    ) -> Self {
+        let mut this = Self::new(inner, link, silence);
         let Prelude { heard, said, .. } = prelude;
         this.end = heard.len().min(READ_BUFFER);
         this.read[..this.end].copy_from_slice(&heard[..this.end]);
@@ -155,8 +168,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
         }
     }
 
-    /// Counts bytes against the pre-login budget.
+    /// Counts bytes that came against the pre-login budget.
     fn spend(&mut self, n: usize) -> io::Result<()> {
+        if let Some(silence) = &mut self.silence {
+            silence.heard();
+        }
         if self.budget == usize::MAX {
             return Ok(());
         }
@@ -166,6 +182,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
         }
         self.budget = self.budget.checked_sub(n).ok_or(io::ErrorKind::InvalidData)?;
         Ok(())
+    }
+
+    /// Whether the peer has said nothing for too long. Before log-in other limits hold.
+    fn falls_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(silence) = &mut self.silence else { return false };
+        let silent = silence.poll(cx).is_ready();
+        self.silent = silent && self.link.logged_in.load(Ordering::Acquire);
+        self.silent
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -230,6 +254,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Elastic<S> {
         let read = this.poll_read_some(cx, buf);
         if read.is_pending() {
             this.link.tell_now();
+            if this.falls_silent(cx) {
+                return Poll::Ready(Err(this.link.failed(io::ErrorKind::TimedOut.into())));
+            }
         }
         read.map_err(|e| this.link.failed(e))
     }
@@ -281,6 +308,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
         let this = self.get_mut();
         this.link.reader.register(cx.waker());
         this.check()?;
+        // Nobody is there to wait for.
+        if this.silent {
+            return Poll::Ready(Ok(()));
+        }
         let limit = this.limit.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_LIMIT)));
         if limit.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));

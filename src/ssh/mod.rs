@@ -27,6 +27,7 @@ mod requests;
 mod server;
 mod session;
 mod settings;
+mod silence;
 mod state;
 mod stream;
 mod written;

@@ -47,7 +47,7 @@ pub(crate) const DEFAULT_REKEY_BYTES: u32 = 1 << 30;
 pub struct Keepalive {
     /// Silence after which the peer is asked. Zero turns it off.
     pub interval: Duration,
-    /// Unanswered questions that end the session.
+    /// Unanswered questions that end the session: half an interval after the last of them, or 52.5 s by default.
     pub count: u32,
 }
 
@@ -60,6 +60,11 @@ impl Default for Keepalive {
 impl Keepalive {
     fn interval(self) -> Option<Duration> {
         (!self.interval.is_zero()).then_some(self.interval)
+    }
+
+    /// How long a peer may say nothing: all questions, and half an interval for the answer to the last.
+    pub(super) fn silence(self) -> Option<Duration> {
+        self.interval().map(|interval| interval * self.count.max(1) + interval / 2)
     }
 
     /// Twice what keepalives allow: the net below the net, for a peer that answers them and nothing else.
@@ -134,6 +139,7 @@ pub(crate) struct ServerConfigs {
     strict: Arc<server::Config>,
     /// Without chacha20, which needs strict key exchange.
     careful: Arc<server::Config>,
+    silence: Option<Duration>,
 }
 
 impl ServerConfigs {
@@ -148,7 +154,13 @@ impl ServerConfigs {
         Self {
             strict: server(key, certificate, settings, attempts, preferred()),
             careful: server(key, certificate, settings, attempts, careful),
+            silence: settings.keepalive.silence(),
         }
+    }
+
+    /// As [`Keepalive::silence`].
+    pub(super) fn silence(&self) -> Option<Duration> {
+        self.silence
     }
 
     /// That of a session whose client does strict key exchange or not.
