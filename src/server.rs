@@ -352,13 +352,19 @@ impl Server {
         self.bindings.connection_string(&key, &self.front.path)
     }
 
-    /// Stops listening and opening streams, waits until there are none, `limit` at most, and closes.
+    /// Stops listening and opening streams, waits until there are none, `limit` at most, and closes. Streams of a bus are ended once each
+    /// has what was published before.
     pub async fn drain(&self, limit: Duration) {
         self.accepting.cancel();
         // To have all permits is to know that no stream is open, and to keep others from being opened.
         let idle =
             self.channels.acquire_many(u32::try_from(self.most_channels).unwrap_or(u32::MAX));
-        let _idle = tokio::time::timeout(limit, idle).await;
+        let bus = async {
+            if let Some(bus) = &self.bus {
+                bus.drain().await;
+            }
+        };
+        let _idle = tokio::time::timeout(limit, async { tokio::join!(idle, bus).0 }).await;
         self.close().await;
     }
 

@@ -89,6 +89,11 @@ impl Bus {
         Stream::of(near, info)
     }
 
+    /// Ends in order. See [`Hub::drain`].
+    pub(super) async fn drain(&self) {
+        self.hub.drain().await;
+    }
+
     pub(super) fn metrics(&self) -> BusMetrics {
         self.hub.metrics()
     }

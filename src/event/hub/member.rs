@@ -49,7 +49,12 @@ pub(super) async fn run(hub: Arc<Hub>, member: Arc<Member>, io: BoxIo, who: Who)
         bad_frames: 0,
         rate: Rate { max: hub.limits.max_rate, since: Instant::now(), count: 0 },
     };
-    let end = session.serve().await;
+    let (reading, quiet) = (hub.drain.readers.token(), hub.drain.quiet.clone());
+    let mut end = session.serve().await;
+    drop(reading);
+    if matches!(end, End::Drained) {
+        end = session.meanwhile(quiet.cancelled()).await.err().unwrap_or(end);
+    }
     tracing::debug!(reason = end.as_str(), "an event stream has ended");
     if end.is_orderly() {
         let _ = tokio::time::timeout(LEAVE_LIMIT, session.say_goodbye(&end)).await;
@@ -66,6 +71,8 @@ pub(super) enum End {
     Slow,
     /// It broke the rules of frames.
     Broken,
+    /// The hub ends.
+    Drained,
 }
 
 impl End {
@@ -75,11 +82,12 @@ impl End {
             Self::Lost => "lost",
             Self::Slow => "slow_consumer",
             Self::Broken => "malformed",
+            Self::Drained => "shutdown",
         }
     }
 
     fn is_orderly(&self) -> bool {
-        matches!(self, Self::Eof | Self::Slow)
+        matches!(self, Self::Eof | Self::Slow | Self::Drained)
     }
 }
 
@@ -125,11 +133,15 @@ struct Batch {
 impl Session {
     async fn serve(&mut self) -> End {
         let mut unfair = 0;
+        let mut drained = pin!(self.leaving.hub.drain.begun.clone().cancelled_owned());
         loop {
             let hub = Arc::clone(&self.leaving.hub);
             let member = Arc::clone(&self.leaving.member);
-            let came = std::future::poll_fn(|cx| self.pipe.poll(cx, &hub, &member)).await;
-            let came = match came {
+            let coming = std::future::poll_fn(|cx| match self.pipe.poll(cx, &hub, &member) {
+                Poll::Pending => drained.as_mut().poll(cx).map(|()| Err(End::Drained)),
+                came => came,
+            });
+            let came = match coming.await {
                 Ok(came) => came,
                 Err(end) => return end,
             };

@@ -23,6 +23,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use access::Access;
 pub use access::BusAction;
@@ -100,6 +102,16 @@ pub(crate) struct Hub {
     counters: Counters,
     cluster: OnceLock<Arc<dyn Cluster>>,
     last_id: AtomicU64,
+    drain: Drain,
+}
+
+/// The end of a hub in order: first nobody is read any more, then everybody gets what waits, and the end.
+#[derive(Default)]
+struct Drain {
+    begun: CancellationToken,
+    /// Members that are read.
+    readers: TaskTracker,
+    quiet: CancellationToken,
 }
 
 #[derive(Default)]
@@ -167,6 +179,7 @@ impl Hub {
             counters: Counters::default(),
             cluster: OnceLock::new(),
             last_id: AtomicU64::new(0),
+            drain: Drain::default(),
         })
     }
 
@@ -175,6 +188,16 @@ impl Hub {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
         let member = Arc::new(Member { id, outbox: Outbox::default() });
         member::run(self, member, io, who).await;
+    }
+
+    /// Ends in order: what has come of members is handed on, then each is sent what waits for it, and the end. Ready when no member is
+    /// read any more; that they are gone, their streams tell. Cancel-safe.
+    pub(crate) async fn drain(&self) {
+        let Drain { begun, readers, quiet } = &self.drain;
+        begun.cancel();
+        readers.close();
+        readers.wait().await;
+        quiet.cancel();
     }
 
     /// What it has done so far.
