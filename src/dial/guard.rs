@@ -13,11 +13,20 @@ use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::io::Connected;
 use crate::target::{HostPort, Target};
 
-/// Longest look-up of a name (reference table: outbound).
-const DNS_LIMIT: Duration = Duration::from_secs(5);
+/// How long a target may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Longest look-up of a name. Default 5 s (reference table: outbound).
+    name: Duration,
+    /// Longest connect, over all addresses. Default 10 s (reference table: outbound).
+    connect: Duration,
+}
 
-/// Longest connect, over all addresses (reference table: outbound).
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+impl Default for Patience {
+    fn default() -> Self {
+        Self { name: Duration::from_secs(5), connect: Duration::from_secs(10) }
+    }
+}
 
 /// Which addresses may be dialled for others.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +39,8 @@ pub(crate) struct Guard {
     pub(crate) unix: bool,
     /// Never these, whatever else holds: our own listeners.
     pub(crate) own: Vec<SocketAddr>,
+    /// How long each may take.
+    pub(crate) patience: Patience,
 }
 
 impl Guard {
@@ -63,7 +74,8 @@ impl Guard {
         if !self.allows_unresolved(at) {
             return Err(prohibited());
         }
-        let error = match tokio::time::timeout(DNS_LIMIT + CONNECT_LIMIT, proxy.dial(at)).await {
+        let Patience { name, connect } = self.patience;
+        let error = match tokio::time::timeout(name + connect, proxy.dial(at)).await {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => error,
             Err(_) => Error::new(Code::Proxy, "the proxy did not answer in time").at(Phase::Tcp),
@@ -84,7 +96,7 @@ impl Guard {
 
     /// The addresses of `at` that may be dialled.
     async fn resolve(&self, at: &HostPort) -> Result<Vec<SocketAddr>> {
-        let mut addresses = match tokio::time::timeout(DNS_LIMIT, resolve(at)).await {
+        let mut addresses = match tokio::time::timeout(self.patience.name, resolve(at)).await {
             Ok(resolved) => resolved?,
             Err(_) => return Err(late("no name server answered for", at)),
         };
@@ -97,7 +109,7 @@ impl Guard {
 
     async fn tcp(&self, at: &HostPort) -> Result<Connected> {
         let addresses = self.resolve(at).await?;
-        match tokio::time::timeout(CONNECT_LIMIT, connect_any(at, &addresses)).await {
+        match tokio::time::timeout(self.patience.connect, connect_any(at, &addresses)).await {
             Ok(connected) => connected,
             Err(_) => Err(late("nobody answered at", at)),
         }
@@ -291,5 +303,37 @@ mod tests {
         assert!(guard.allows(at("127.0.0.2:22")) && guard.allows(at("127.0.0.1:24")));
         assert!(!guard.allows(at("127.0.0.2:23")), "an address of this machine");
         assert!(guard.allows(at("1.1.1.1:23")));
+    }
+
+    /// A port where a connection neither succeeds nor fails, as behind a firewall that drops: its queue is full.
+    #[cfg(target_os = "linux")]
+    fn black_hole() -> (Vec<socket2::Socket>, SocketAddr) {
+        let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let listener = new().expect("a socket");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        listener.bind(&any.into()).expect("a free port");
+        listener.listen(0).expect("a listener");
+        let at = listener.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
+        let mut kept = vec![listener];
+        for _ in 0..4 {
+            let waiting = new().expect("a socket");
+            waiting.set_nonblocking(true).expect("a socket that does not wait");
+            let _ = waiting.connect(&at.into());
+            kept.push(waiting);
+        }
+        (kept, at)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_target_that_never_answers_is_given_up() {
+        let patience = Patience { connect: Duration::from_millis(50), ..Patience::default() };
+        let guard = Guard { patience, ..Guard::default() };
+        let (_full, at) = black_hole();
+        let target = Target::Tcp(HostPort { host: at.ip().to_string(), port: at.port() });
+        let dialer = Guarded { guard, proxy: None };
+        let error = dialer.dial(&target, None).await.err().expect("nobody is there");
+        assert_eq!(error.code().as_str(), "ETIMEDOUT", "{error}");
+        assert_eq!(Patience::default().connect, Duration::from_secs(10));
     }
 }

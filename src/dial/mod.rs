@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 pub(crate) use direct::Direct;
 #[cfg(unix)]
 pub(crate) use direct::socket_name;
-pub(crate) use guard::{Guard, Guarded};
+pub(crate) use guard::{Guard, Guarded, Patience};
 #[cfg(all(feature = "cli", feature = "ws"))]
 pub(crate) use loopback::Loopback;
 use proxy::Proxied;

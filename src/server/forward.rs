@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::config::Bind;
-use crate::dial::{Dialer, Guard, Guarded, Proxy};
+use crate::dial::{Dialer, Guard, Guarded, Patience, Proxy};
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::forward::Forward;
 use crate::listen::{Fixed, Request};
@@ -87,6 +87,7 @@ pub(super) fn offer(
         public_only: policy.public_only,
         unix: policy.unix,
         own: own.to_vec(),
+        patience: Patience::default(),
     };
     let dialer = Arc::new(Guarded { guard, proxy: proxy.cloned() });
     Ok(Arc::new(Offer {
