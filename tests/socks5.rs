@@ -8,6 +8,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use alknet::{
     Bind, ForwardOptions, ForwardPolicy, Route, ServeOptions, SocksForwarder, SocksLogin,
@@ -184,6 +185,28 @@ async fn bytes_sent_along_with_a_request_reach_the_target() {
             );
             assert!(said.ends_with(b"answer"), "{}", String::from_utf8_lossy(&said));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_does_not_say_what_he_wants_in_time_is_let_go() {
+    watched(async {
+        let listen: Bind = "127.0.0.1:0".parse().expect("a place");
+        let limit = Duration::from_millis(50);
+        let options = ForwardOptions { handshake_timeout: limit, ..ForwardOptions::default() };
+        let proxy = SocksForwarder::start(&listen, None, Route::direct(), &options).await;
+        let proxy = proxy.expect("it listens");
+        for (said, answer) in [
+            (&b""[..], &b""[..]),
+            (b"\x05", b""),
+            (b"\x05\x01\x00\x05\x01\x00", b"\x05\x00"),
+            (b"CONNECT h:1 HTTP/1.1\r\n", b""),
+        ] {
+            assert_eq!(ask(&proxy, said).await, answer, "{said:?}");
+        }
+        assert_eq!(proxy.metrics().accepted, 0, "no request came of them");
+        assert_eq!(ForwardOptions::default().handshake_timeout, Duration::from_secs(10));
     })
     .await;
 }

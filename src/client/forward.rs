@@ -1,20 +1,16 @@
 //! Composition of a local forward: a spec → its listeners × where their connections go.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Route;
+use super::running::Running;
 use crate::config::PortForwardSpec;
 use crate::error::Result;
-use crate::forward::{Forward, ForwardMetrics, LastDial};
+use crate::forward::{Bounds, Forward, ForwardMetrics, HANDSHAKE_LIMIT, LastDial};
 use crate::listen::Fixed;
-use crate::scope::Scope;
 use crate::target::Target;
 use crate::transport::{UDP_IDLE, bind, bind_udp};
-
-/// How long `close` waits for connections to be gone.
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Bounds of a forward.
 #[derive(Clone, Debug)]
@@ -23,6 +19,8 @@ pub struct ForwardOptions {
     pub max_connections: usize,
     /// Limit for reaching the target of one connection. Default 20 s.
     pub dial_timeout: Duration,
+    /// For a proxy: limit for what its client says before a target is dialled. Default 10 s.
+    pub handshake_timeout: Duration,
     /// Removes a socket file that nobody listens on (OpenSSH: StreamLocalBindUnlink). Default false.
     pub replace_stale_socket: bool,
     /// Silence after which a flow of UDP datagrams is over, where it comes in. Default 60 s.
@@ -37,9 +35,21 @@ impl Default for ForwardOptions {
         Self {
             max_connections: 1024,
             dial_timeout: Duration::from_secs(20),
+            handshake_timeout: HANDSHAKE_LIMIT,
             replace_stale_socket: false,
             udp_idle: UDP_IDLE,
             idle_timeout: None,
+        }
+    }
+}
+
+impl ForwardOptions {
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            dial: self.dial_timeout,
+            handshake: self.handshake_timeout,
+            max: self.max_connections,
+            idle: self.idle_timeout,
         }
     }
 }
@@ -50,11 +60,7 @@ impl Default for ForwardOptions {
 /// from one address is a connection.
 pub struct LocalForwarder {
     spec: PortForwardSpec,
-    forward: Arc<Forward>,
-    /// Of the listeners alone.
-    listening: Scope,
-    /// Of the connections.
-    scope: Scope,
+    running: Running,
     addresses: Vec<SocketAddr>,
 }
 
@@ -71,22 +77,16 @@ impl LocalForwarder {
     ) -> Result<Self> {
         let dialer = route.into().dialer();
         dialer.check(spec.target())?;
-        let forward = Forward::limited(
-            dialer,
-            options.dial_timeout,
-            options.max_connections,
-            options.idle_timeout,
-        );
+        let forward = Forward::limited(dialer, options.bounds());
         let bound = match spec.target() {
             Target::Udp(_) => bind_udp(spec.listen(), options.udp_idle, forward.dropped()).await?,
             _ => bind(spec.listen(), options.replace_stale_socket).await?,
         };
-        let (listening, scope) = (Scope::new(), Scope::new());
+        let running = Running::new(forward);
         for inner in bound.listeners {
-            let fixed = Fixed { inner, target: spec.target().clone() };
-            listening.spawn(Arc::clone(&forward).run(Box::new(fixed), scope.clone()));
+            running.serve(Box::new(Fixed { inner, target: spec.target().clone() }));
         }
-        Ok(Self { spec: spec.clone(), forward, listening, scope, addresses: bound.addresses })
+        Ok(Self { spec: spec.clone(), running, addresses: bound.addresses })
     }
 
     /// What was asked for.
@@ -101,12 +101,12 @@ impl LocalForwarder {
 
     /// What it has done so far.
     pub fn metrics(&self) -> ForwardMetrics {
-        self.forward.metrics()
+        self.running.forward.metrics()
     }
 
     /// Where its connections went last.
     pub(crate) fn last_dial(&self) -> LastDial {
-        self.forward.last_dial()
+        self.running.forward.last_dial()
     }
 
     /// Opens a stream to the target and closes it again: whether that can be had now.
@@ -114,26 +114,22 @@ impl LocalForwarder {
     /// # Errors
     /// Why not.
     pub(crate) async fn probe(&self) -> Result<()> {
-        self.forward.probe(self.spec.target()).await
+        self.running.forward.probe(self.spec.target()).await
     }
 
     /// Stops listening, and lets the connections go on.
     pub async fn stop_listening(&self) {
-        self.listening.cancel();
-        self.listening.join(CLOSE_LIMIT).await;
+        self.running.stop_listening().await;
     }
 
     /// Waits until there is no connection, `limit` at most. For after [`Self::stop_listening`].
     pub async fn drain(&self, limit: Duration) {
-        self.scope.join(limit).await;
+        self.running.drain(limit).await;
     }
 
     /// Stops listening, resets the connections and waits until they are gone, 3 s at most. Idempotent.
     pub async fn close(&self) {
-        self.listening.cancel();
-        self.scope.cancel();
-        self.listening.join(CLOSE_LIMIT).await;
-        self.scope.join(CLOSE_LIMIT).await;
+        self.running.close().await;
     }
 }
 
@@ -147,12 +143,5 @@ impl std::fmt::Display for LocalForwarder {
 impl std::fmt::Debug for LocalForwarder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LocalForwarder").field("addresses", &self.addresses).finish_non_exhaustive()
-    }
-}
-
-impl Drop for LocalForwarder {
-    fn drop(&mut self) {
-        self.listening.cancel();
-        self.scope.cancel();
     }
 }

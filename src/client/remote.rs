@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::manager::Shared;
+use super::running::Running;
 use super::{ChannelManager, ForwardOptions, Route, Standing};
 use crate::backoff::Backoff;
 use crate::config::{Bind, PortForwardSpec};
@@ -14,9 +15,6 @@ use crate::forward::{Forward, ForwardMetrics};
 use crate::scope::Scope;
 use crate::ssh::{Remote, Session};
 use crate::target::Target;
-
-/// How long `close` waits for connections to be gone.
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The longest pause between requests for a listener that a server refuses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -27,11 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Over a [`ChannelManager`] it is asked for again on every new session, on the port that it had first, until the server agrees.
 pub struct RemoteForwarder {
     spec: PortForwardSpec,
-    forward: Arc<Forward>,
-    /// Of the listener alone.
-    listening: Scope,
-    /// Of the connections.
-    scope: Scope,
+    running: Running,
     port: watch::Receiver<Option<u16>>,
 }
 
@@ -49,9 +43,10 @@ impl RemoteForwarder {
         let (this, publish) = Self::new(spec, to, options);
         let remote = session.listen(spec.listen(), spec.target()).await?;
         publish.send_replace(Some(remote.port()));
-        let serving = serve(Arc::clone(&this.forward), remote, this.scope.clone());
+        let Running { forward, scope, .. } = &this.running;
+        let serving = serve(Arc::clone(forward), remote, scope.clone());
         let session = session.opener();
-        this.listening.spawn(async move {
+        this.running.listening.spawn(async move {
             tokio::select! {
                 () = serving => {}
                 () = session.ended() => {}
@@ -79,13 +74,13 @@ impl RemoteForwarder {
         let listen = at_port(spec.listen(), remote.port());
         let keeper = Keeper {
             shared,
-            forward: Arc::clone(&this.forward),
-            scope: this.scope.clone(),
+            forward: Arc::clone(&this.running.forward),
+            scope: this.running.scope.clone(),
             listen,
             target: spec.target().clone(),
             publish,
         };
-        this.listening.spawn(keeper.run(session, remote));
+        this.running.listening.spawn(keeper.run(session, remote));
         Ok(this)
     }
 
@@ -94,15 +89,9 @@ impl RemoteForwarder {
         to: Route,
         options: &ForwardOptions,
     ) -> (Self, watch::Sender<Option<u16>>) {
-        let forward = Forward::limited(
-            to.dialer(),
-            options.dial_timeout,
-            options.max_connections,
-            options.idle_timeout,
-        );
+        let forward = Forward::limited(to.dialer(), options.bounds());
         let (publish, port) = watch::channel(None);
-        let (listening, scope) = (Scope::new(), Scope::new());
-        (Self { spec: spec.clone(), forward, listening, scope, port }, publish)
+        (Self { spec: spec.clone(), running: Running::new(forward), port }, publish)
     }
 
     /// What was asked for.
@@ -117,26 +106,22 @@ impl RemoteForwarder {
 
     /// What it has done so far. "Up" is from the server's end to the target here.
     pub fn metrics(&self) -> ForwardMetrics {
-        self.forward.metrics()
+        self.running.forward.metrics()
     }
 
     /// Tells the server to stop listening, and lets the connections go on.
     pub async fn stop_listening(&self) {
-        self.listening.cancel();
-        self.listening.join(CLOSE_LIMIT).await;
+        self.running.stop_listening().await;
     }
 
     /// Waits until there is no connection, `limit` at most. For after [`Self::stop_listening`].
     pub async fn drain(&self, limit: Duration) {
-        self.scope.join(limit).await;
+        self.running.drain(limit).await;
     }
 
     /// Tells the server to stop listening, resets the connections and waits until they are gone, 3 s at most. Idempotent.
     pub async fn close(&self) {
-        self.listening.cancel();
-        self.scope.cancel();
-        self.listening.join(CLOSE_LIMIT).await;
-        self.scope.join(CLOSE_LIMIT).await;
+        self.running.close().await;
     }
 }
 
@@ -150,13 +135,6 @@ impl std::fmt::Display for RemoteForwarder {
 impl std::fmt::Debug for RemoteForwarder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RemoteForwarder").field("port", &self.port()).finish_non_exhaustive()
-    }
-}
-
-impl Drop for RemoteForwarder {
-    fn drop(&mut self) {
-        self.listening.cancel();
-        self.scope.cancel();
     }
 }
 

@@ -4,15 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::running::Running;
 use super::{ForwardOptions, Route};
 use crate::config::Bind;
 use crate::error::{Error, Result};
 use crate::forward::{Forward, ForwardMetrics, Login, Socks};
-use crate::scope::Scope;
 use crate::transport::bind;
-
-/// How long `close` waits for connections to be gone.
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Who may use a proxy: RFC 1929 for SOCKS5, `Proxy-Authorization: Basic` for HTTP.
 #[derive(Clone)]
@@ -35,11 +32,7 @@ impl std::fmt::Debug for SocksLogin {
 /// Names go to the far end unresolved. A client has 10 s to say what it wants, and hears why it does not get it. What is neither
 /// SOCKS5 nor HTTP is closed without an answer.
 pub struct SocksForwarder {
-    forward: Arc<Forward>,
-    /// Of the listeners alone.
-    listening: Scope,
-    /// Of the connections.
-    scope: Scope,
+    running: Running,
     addresses: Vec<SocketAddr>,
 }
 
@@ -57,18 +50,11 @@ impl SocksForwarder {
         let login = login.map(check).transpose()?.map(Arc::new);
         let dialer = route.into().dialer();
         let bound = bind(listen, options.replace_stale_socket).await?;
-        let forward = Forward::limited(
-            dialer,
-            options.dial_timeout,
-            options.max_connections,
-            options.idle_timeout,
-        );
-        let (listening, scope) = (Scope::new(), Scope::new());
+        let running = Running::new(Forward::limited(dialer, options.bounds()));
         for inner in bound.listeners {
-            let socks = Socks { inner, login: login.clone() };
-            listening.spawn(Arc::clone(&forward).run(Box::new(socks), scope.clone()));
+            running.serve(Box::new(Socks { inner, login: login.clone() }));
         }
-        Ok(Self { forward, listening, scope, addresses: bound.addresses })
+        Ok(Self { running, addresses: bound.addresses })
     }
 
     /// The addresses listened on, with real ports; none for a Unix socket.
@@ -78,26 +64,22 @@ impl SocksForwarder {
 
     /// What it has done so far.
     pub fn metrics(&self) -> ForwardMetrics {
-        self.forward.metrics()
+        self.running.forward.metrics()
     }
 
     /// Stops listening, and lets the connections go on.
     pub async fn stop_listening(&self) {
-        self.listening.cancel();
-        self.listening.join(CLOSE_LIMIT).await;
+        self.running.stop_listening().await;
     }
 
     /// Waits until there is no connection, `limit` at most. For after [`Self::stop_listening`].
     pub async fn drain(&self, limit: Duration) {
-        self.scope.join(limit).await;
+        self.running.drain(limit).await;
     }
 
     /// Stops listening, resets the connections and waits until they are gone, 3 s at most. Idempotent.
     pub async fn close(&self) {
-        self.listening.cancel();
-        self.scope.cancel();
-        self.listening.join(CLOSE_LIMIT).await;
-        self.scope.join(CLOSE_LIMIT).await;
+        self.running.close().await;
     }
 }
 
@@ -115,12 +97,5 @@ fn check(login: &SocksLogin) -> Result<Login> {
 impl std::fmt::Debug for SocksForwarder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SocksForwarder").field("addresses", &self.addresses).finish_non_exhaustive()
-    }
-}
-
-impl Drop for SocksForwarder {
-    fn drop(&mut self) {
-        self.listening.cancel();
-        self.scope.cancel();
     }
 }

@@ -21,8 +21,8 @@ use crate::target::Target;
 
 pub(crate) use socks::{Login, Socks};
 
-/// Longest handshake of an arrival with a listener (reference table: SOCKS5).
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Longest handshake of an arrival with a listener, unless told otherwise (reference table: SOCKS5).
+pub(crate) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest a refusal may take to be said.
 const REFUSE_LIMIT: Duration = Duration::from_secs(2);
@@ -56,10 +56,24 @@ pub(crate) struct LastDial {
     pub(crate) failure: Option<(SystemTime, Code)>,
 }
 
+/// What a forward is kept within.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Longest dial of a target.
+    pub(crate) dial: Duration,
+    /// Longest handshake of an arrival.
+    pub(crate) handshake: Duration,
+    /// Connections at once.
+    pub(crate) max: usize,
+    /// Silence after which a connection is reset.
+    pub(crate) idle: Option<Duration>,
+}
+
 /// A forward's dialer, its bounds and its counters. Requests of any number of listeners may go through one.
 pub(crate) struct Forward {
     dialer: Arc<dyn Dialer>,
     dial_limit: Duration,
+    handshake_limit: Duration,
     places: Semaphore,
     max: usize,
     relays: Relays,
@@ -73,19 +87,16 @@ pub(crate) struct Forward {
 
 impl Forward {
     pub(crate) fn new(dialer: Arc<dyn Dialer>, dial_limit: Duration, max: usize) -> Arc<Self> {
-        Self::limited(dialer, dial_limit, max, None)
+        Self::limited(dialer, Bounds { dial: dial_limit, handshake: HANDSHAKE_LIMIT, max, idle: None })
     }
 
-    /// The same; a connection on which nothing has moved for `idle` is reset.
-    pub(crate) fn limited(
-        dialer: Arc<dyn Dialer>,
-        dial_limit: Duration,
-        max: usize,
-        idle: Option<Duration>,
-    ) -> Arc<Self> {
+    /// The same with other bounds.
+    pub(crate) fn limited(dialer: Arc<dyn Dialer>, bounds: Bounds) -> Arc<Self> {
+        let Bounds { dial: dial_limit, handshake: handshake_limit, max, idle } = bounds;
         Arc::new(Self {
             dialer,
             dial_limit,
+            handshake_limit,
             places: Semaphore::new(max.max(1)),
             max: max.max(1),
             relays: Relays::new(idle),
@@ -137,7 +148,7 @@ impl Forward {
     }
 
     async fn take(&self, incoming: Incoming<Request>) {
-        match tokio::time::timeout(HANDSHAKE_LIMIT, incoming.handshake).await {
+        match tokio::time::timeout(self.handshake_limit, incoming.handshake).await {
             Ok(Ok(request)) => self.answer(request).await,
             Ok(Err(e)) => {
                 tracing::debug!(code = e.code().as_str(), "no request came of an arrival")
