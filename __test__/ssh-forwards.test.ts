@@ -98,12 +98,21 @@ for (const { name, peers, serve, connect, run } of pairs) {
   if (missing) console.warn(`SKIPPED for want of ${missing}: ${name}`)
 
   describe.skipIf(missing !== undefined)(name, () => {
-    it('forwards ports both ways at once, -L and -R, for many connections', async () => {
+    it('forwards ports both ways, -L and -R, for a hundred connections at once', async () => {
       const [served, echo, port] = [await serve(), await startEcho(), await freePort()]
       const [here, there] = [`127.0.0.1:${port}:${echo.server}`, `0:${echo.server}`]
       const { remotePort } = await connect(served, ['-L', here, '-R', there])
-      const words = Array.from({ length: 10 }, (_, i) => `number ${i}`)
-      await Promise.all(words.flatMap((word) => [echoes(port, word), echoes(remotePort(), word)]))
+      const words = Array.from({ length: 50 }, (_, i) => `number ${i}`)
+      const all = words.flatMap((word) => [port, remotePort()].map((at) => ({ word, at })))
+      const open = await Promise.all(
+        all.map(async ({ word, at }) => {
+          const socket = dial(at, true)
+          await say(socket, socket, word)
+          return socket
+        }),
+      )
+      // All are open now.
+      for (const socket of open) await say(socket, socket, 'still here')
     })
 
     it('listens for -R on the port it was told', async () => {

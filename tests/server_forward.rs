@@ -298,6 +298,56 @@ async fn a_newer_session_of_the_same_key_takes_its_port_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_else_takes_a_port_over() {
+    watched(async {
+        let host = remote_host().await;
+        let (at, address) = listener().await;
+        let mine = session(&host).await;
+        let forward = remote(&mine, &format!("127.0.0.1:0:{address}")).await.expect("it listens");
+        let port = forward.port().expect("a port");
+        // The same key, but it is another user's session.
+        let options = ConnectOptions { user: "another".into(), ..host.options() };
+        let other = alknet::open_session(&options).await.expect("a session");
+        assert!(remote(&other, &format!("127.0.0.1:{port}:{address}")).await.is_err());
+        let (mut near, mut far) = back(port, &at).await;
+        echo(&mut near, &mut far, MIB).await;
+        assert_eq!(forward.metrics().accepted, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_forwarded_streams_are_open_at_once() {
+    watched(async {
+        let host = remote_host().await;
+        let session = session(&host).await;
+        let (at, address) = listener().await;
+        let forward =
+            remote(&session, &format!("127.0.0.1:0:{address}")).await.expect("it listens");
+        let port = forward.port().expect("a port");
+        let mut far = Vec::new();
+        for number in 0..100_u8 {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+            stream.write_u8(number).await.expect("a write");
+            far.push(stream);
+        }
+        let mut near = Vec::new();
+        for _ in 0..100 {
+            let (mut stream, _) = at.accept().await.expect("a connection");
+            let number = stream.read_u8().await.expect("a number");
+            near.push((number, stream));
+        }
+        assert_eq!(forward.metrics().active, 100);
+        near.sort_by_key(|(number, _)| *number);
+        for ((number, near), far) in near.iter_mut().zip(&mut far) {
+            near.write_u8(*number).await.expect("a write");
+            assert_eq!(far.read_u8().await.expect("an answer"), *number);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_remote_forward_is_there_again_after_a_reconnect() {
     watched(async {
         let host = remote_host().await;

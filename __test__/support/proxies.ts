@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
+import { setImmediate } from 'node:timers/promises'
 import { scratch } from './keys.js'
 import { freePort } from './net.js'
 import { peerPath } from './peers.js'
@@ -68,7 +68,7 @@ async function listening(port: number): Promise<boolean> {
       await once(socket, 'connect')
       return true
     } catch {
-      await setTimeout(20)
+      await setImmediate()
     } finally {
       socket.destroy()
     }
