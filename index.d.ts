@@ -21,7 +21,7 @@ export type KeySource = string | Uint8Array
 export interface AlknetKeepalive {
   /** Milliseconds without a byte from the peer after which it is asked for a sign of life. Default 15 000. */
   interval?: number
-  /** Questions without an answer that end the session, with `ERR_ALKNET_SESSION_CLOSED`. Default 3. */
+  /** Questions without an answer that end the session, with `ERR_ALKNET_SESSION_CLOSED`: half an interval after the last. Default 3. */
   count?: number
 }
 
@@ -89,6 +89,12 @@ export interface AlknetConnectOptions {
   certificate?: KeySource
   /** Passphrase of `identity`, if it has one. Without the right one: `ERR_ALKNET_KEY_INVALID`. */
   passphrase?: AlknetPassphrase
+  /**
+   * Has the keys of an ssh-agent log in instead of `identity`: `true` for the one that `SSH_AUTH_SOCK` names, or the path of its
+   * socket. Its first 6 keys are offered in their order; it signs, they stay with it. Default `false`: no agent is asked unless
+   * you say so. One that cannot be reached, has no keys or does not sign fails the attempt in phase `auth`.
+   */
+  agent?: boolean | string
   /** Takes key files whatever their owner and mode: for containers whose mounts cannot have others. Default `false`. */
   insecurePermissions?: boolean
   /** User name to log in as. Default `'alknet'`. */
@@ -122,13 +128,23 @@ export interface AlknetConnectOptions {
    * Default: none, whatever the environment says. Failures are `ERR_ALKNET_PROXY`; see docs/proxies.md.
    */
   proxy?: string
+  /**
+   * Servers to go through on the way, in this order, as `ssh -J` does: `'[user@]host[:port]'`, a connection string, or an object for what
+   * is not as for the target. Each must lead its clients on (`forwarding` of `serve()`, `AllowTcpForwarding` of sshd). The session
+   * to each, checked by its own host key, carries the next; all end with the one they are for, and are made anew when that
+   * comes back. With a `proxy`, the first is reached through it. `error.hop` names the one that something was wrong with.
+   */
+  jump?: string | AlknetJump | readonly (string | AlknetJump)[]
   /** For `tls` and `wss`: the authorities to trust instead of the public ones, as PEM: path or Buffer. */
   tlsCa?: KeySource
   /** For `tls` and `wss`: the name that is asked for and that the certificate must have. Default: the host in `server`. */
   tlsServerName?: string
   /** For `tls` and `wss`: takes any certificate. The host key is checked all the same. Default `false`. */
   insecure?: boolean
-  /** Limit for the whole of connect: name, TCP, SSH, log-in and channel. Default 20 000. */
+  /**
+   * Limit for the whole of connect: name, TCP, SSH, log-in and channel. Default 20 000. Each server of `jump` may take its share of it:
+   * with one, half the time is for that.
+   */
   connectTimeout?: number
   /**
    * When silence means that the peer is gone: it is asked after `interval` ms without a byte, and `count` questions
@@ -143,6 +159,28 @@ export interface AlknetConnectOptions {
   window?: number
   /** Bytes of one direction after which the session takes new keys: 1 048 576 – 1 073 741 824, the default. */
   rekeyBytes?: number
+}
+
+/** A server on the way to another, see `jump`. What it leaves out is as for the target, but for `hostKeys`. */
+export interface AlknetJump {
+  /** As in {@link AlknetConnectOptions}, also with `user@` in front; or a connection string, which has the host key. */
+  server: string
+  /** As in {@link AlknetConnectOptions}. Default `'tcp'`. */
+  transport?: AlknetTransport | readonly AlknetTransport[]
+  /** User name to log in as. Default: that of the target. */
+  user?: string
+  /** Private key that logs in. Default: what logs in at the target. */
+  identity?: KeySource
+  /** OpenSSH certificate of `identity`. */
+  certificate?: KeySource
+  /** Passphrase of `identity`, if it has one. */
+  passphrase?: AlknetPassphrase
+  /** The host keys to accept, as in {@link AlknetConnectOptions}: of this server, by its own name. */
+  hostKeys?: string | Uint8Array | readonly (string | Uint8Array)[]
+  /** `known_hosts` files to look this server up in. Default: those of the target. */
+  knownHosts?: KeySource | readonly KeySource[]
+  /** What becomes of it when `knownHosts` has no key for it. Default: as for the target. */
+  trust?: 'strict' | 'first-use'
 }
 
 /**
@@ -1034,6 +1072,8 @@ export class AlknetError extends Error {
   readonly port?: number
   /** Host key errors: the fingerprint the server showed. */
   readonly fingerprint?: string
+  /** With `jump`: the server on the way at which it failed, as `host:port`. Absent when that was the target. */
+  readonly hop?: string
   /** Channel refusals: the server's reason. `ERR_ALKNET_PROXY`: the proxy's. */
   readonly reason?: 'prohibited' | 'connect-failed' | 'unknown-type' | 'resource-shortage'
 }
@@ -1054,6 +1094,8 @@ export interface AlknetErrorDetails {
   port?: number
   /** {@link AlknetError.fingerprint} */
   fingerprint?: string
+  /** {@link AlknetError.hop} */
+  hop?: string
   /** {@link AlknetError.reason} */
   reason?: 'prohibited' | 'connect-failed' | 'unknown-type' | 'resource-shortage'
 }

@@ -2,11 +2,13 @@
 
 mod attempt;
 mod forward;
+mod jump;
 mod lanes;
 mod manager;
 mod remote;
 mod requests;
 mod route;
+mod running;
 mod socks;
 mod standing;
 mod supervise;
@@ -39,9 +41,11 @@ use crate::transport::iroh::IrohWay;
 use crate::transport::{Outward, way};
 
 use attempt::{Attempt, Path};
+use jump::Leg;
 
 pub use crate::dial::Proxy;
 pub use forward::{ForwardOptions, LocalForwarder};
+pub use jump::Jump;
 pub use manager::ChannelManager;
 pub use remote::RemoteForwarder;
 pub use route::Route;
@@ -92,9 +96,13 @@ pub struct ConnectOptions {
     pub tls_server_name: Option<String>,
     /// For TLS: takes any certificate. The SSH host key is checked all the same. Default false.
     pub insecure: bool,
-    /// What the server is dialled through. Its name is left to the proxy. Default `None`.
+    /// What the server is dialled through, or the first of those in `jump`. Its name is left to the proxy. Default `None`.
     pub proxy: Option<Proxy>,
-    /// Limit for everything up to the log-in, and for `connect()` the channel. Default 20 s.
+    /// Servers to go through, in this order, `ssh -J`: each has a session of its own, on which the next is a stream. These end with the
+    /// session that they are for, and every attempt makes them anew. Default: none.
+    pub jump: Vec<Jump>,
+    /// Limit for everything up to the log-in, and for `connect()` the channel. The first of so many servers has an equal share of it, the
+    /// second twice that, and so on. Default 20 s.
     pub timeout: Duration,
     /// When silence means that the peer is gone.
     pub keepalive: Keepalive,
@@ -125,6 +133,7 @@ impl Default for ConnectOptions {
             tls_server_name: None,
             insecure: false,
             proxy: None,
+            jump: Vec::new(),
             timeout: Duration::from_secs(20),
             keepalive: Keepalive::default(),
             window: DEFAULT_WINDOW,
@@ -170,8 +179,32 @@ impl ConnectOptions {
         Ok(self)
     }
 
-    /// Checks the options and reads the key: what one attempt needs, and every further one.
+    /// Checks the options and reads the keys: what one attempt needs, and every further one.
     async fn attempt(&self) -> Result<Attempt> {
+        let key = self.key().await?;
+        let mut leg = Leg::by(self.proxy.as_ref());
+        let servers = u32::try_from(self.jump.len()).unwrap_or(u32::MAX).saturating_add(1);
+        for (number, jump) in (1..).zip(&self.jump) {
+            let options = jump.options(self)?;
+            let name = options.name()?.to_string();
+            let limit = self.timeout / servers * number;
+            let attempt = async {
+                let own = if jump.identity.is_some() { options.key().await? } else { key.clone() };
+                options.attempt_over(&leg, own, limit).await
+            };
+            let attempt = attempt.await.map_err(|e| e.on_hop(&name))?;
+            leg = Leg::over(name, attempt);
+        }
+        self.attempt_over(&leg, key, self.timeout).await
+    }
+
+    /// The same, on `leg` and by `key`.
+    async fn attempt_over(
+        &self,
+        leg: &Leg,
+        key: Option<SharedKey>,
+        timeout: Duration,
+    ) -> Result<Attempt> {
         if self.server.is_empty() && self.peer.is_none() {
             return Err(Error::config("no server was given")
                 .hint("set server or peer, or the variable ALKNET_SERVER"));
@@ -182,22 +215,26 @@ impl ConnectOptions {
             rekey_bytes: self.rekey_bytes,
         }
         .checked()?;
-        let agent = match (&self.identity, &self.agent) {
+        let agent = match (&key, &self.agent) {
             (None, Some(path)) => Some(Target::from_path(path)?),
             (None, None) => {
-                return Err(Error::config("no identity was given")
-                    .hint("set identity, or the variable ALKNET_IDENTITY"));
+                return Err(Error::config("no identity was given").hint(
+                    "set identity, or the variable ALKNET_IDENTITY; or agent, for the keys of an ssh-agent",
+                ));
             }
             _ => None,
         };
-        let paths = self.paths(&self.outward().await?)?;
-        let key = match &self.identity {
-            Some(identity) => Some(self.load(identity.clone()).await?),
-            None => None,
-        };
+        let paths = self.paths(leg, &self.outward().await?)?;
         let login = Login { user: self.user.clone(), key, certificate: None, settings };
         let papers = Papers::of(self.certificate.as_ref(), self.identity.as_ref());
-        Ok(Attempt { paths, papers, login, agent, timeout: self.timeout })
+        Ok(Attempt { paths, papers, login, agent, timeout })
+    }
+
+    async fn key(&self) -> Result<Option<SharedKey>> {
+        match &self.identity {
+            Some(identity) => self.load(identity.clone()).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn load(&self, source: KeySource) -> Result<SharedKey> {
@@ -210,20 +247,25 @@ impl ConnectOptions {
         Scope::new().blocking(load).await?
     }
 
+    /// The server's address, by the first of its transports.
+    fn name(&self) -> Result<HostPort> {
+        let first = self.places()?.into_iter().next().map(|place| place.at);
+        first.ok_or_else(|| Error::config("no server was given"))
+    }
+
     /// The ways to the server, and what its host key is looked up by on each.
-    fn paths(&self, settings: &Outward) -> Result<Vec<Path>> {
-        let leg = by_way_of(self.proxy.clone());
+    fn paths(&self, leg: &Leg, settings: &Outward) -> Result<Vec<Path>> {
         let path = |place: Place| {
             if place.transport == Transport::Iroh {
-                return self.path_to_peer(&place.at.host);
+                return self.path_to_peer(leg, &place.at.host);
             }
             if place.at.port == 0 {
                 return Err(Error::config("the server's port must be 1 to 65535"));
             }
             let known = self.known_hosts.as_deref();
             let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &place.at)?;
-            let (way, proxy) = (way(&place, &leg, settings)?, self.proxy.clone());
-            Ok(Path { way, name: place.at, host_keys, proxy })
+            let way = way(&place, &leg.dialer, settings)?;
+            Ok(Path { way, name: place.at, host_keys, through: leg.told.clone() })
         };
         self.places()?.into_iter().map(path).collect()
     }
@@ -254,17 +296,21 @@ impl ConnectOptions {
 
     /// By iroh. Its host key is known by the endpoint id.
     #[cfg(feature = "iroh")]
-    fn path_to_peer(&self, peer: &str) -> Result<Path> {
+    fn path_to_peer(&self, leg: &Leg, peer: &str) -> Result<Path> {
+        if leg.is_hop {
+            let message = "iroh finds its own way to a peer, and goes through no other server";
+            return Err(Error::config(message).hint("leave jump out, or name the server"));
+        }
         let (relay, proxy) = (self.iroh_relay.as_deref(), self.proxy.clone());
         let way = IrohWay::new(peer, &self.iroh_addresses, relay, proxy.as_ref())?;
         let name = HostPort { host: way.id(), port: 22 };
         let known = self.known_hosts.as_deref();
         let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &name)?;
-        Ok(Path { way: Arc::new(way), name, host_keys, proxy })
+        Ok(Path { way: Arc::new(way), name, host_keys, through: leg.told.clone() })
     }
 
     #[cfg(not(feature = "iroh"))]
-    fn path_to_peer(&self, _peer: &str) -> Result<Path> {
+    fn path_to_peer(&self, _leg: &Leg, _peer: &str) -> Result<Path> {
         Err(crate::transport::no_iroh())
     }
 

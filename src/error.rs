@@ -174,6 +174,7 @@ struct Inner {
     address: Option<String>,
     port: Option<u16>,
     fingerprint: Option<String>,
+    hop: Option<String>,
     refusal: Option<Refusal>,
     #[allow(clippy::struct_field_names, reason = "the std name for what lies behind an error")]
     source: Option<Arc<io::Error>>,
@@ -191,6 +192,7 @@ impl Error {
             address: None,
             port: None,
             fingerprint: None,
+            hop: None,
             refusal: None,
             source: None,
         }))
@@ -255,6 +257,18 @@ impl Error {
         self.with(|inner| inner.fingerprint = Some(fingerprint.into()))
     }
 
+    /// Says at which server on the way it happened, unless it is known already.
+    #[must_use]
+    pub(crate) fn on_hop(self, name: &str) -> Self {
+        match self.hop() {
+            Some(_) => self,
+            None => self.with(|inner| {
+                inner.message = format!("jump {name}: {}", inner.message);
+                inner.hop = Some(name.to_owned());
+            }),
+        }
+    }
+
     /// Keeps a peer's reason for refusing a channel.
     #[must_use]
     pub fn refused(self, refusal: Refusal) -> Self {
@@ -295,6 +309,11 @@ impl Error {
     /// Host key failures: what the server showed.
     pub fn shown_fingerprint(&self) -> Option<&str> {
         self.0.fingerprint.as_deref()
+    }
+
+    /// The server on the way ([`crate::Jump`]) at which it happened, as `host:port`; none when it was the last one.
+    pub fn hop(&self) -> Option<&str> {
+        self.0.hop.as_deref()
     }
 
     /// Channel refusals: the peer's reason. Proxies: theirs.

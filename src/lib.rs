@@ -42,9 +42,9 @@ mod tunnel;
 
 pub use auth::{CertificateInfo, KeyInfo, KeySource, Limits, Passphrase, Penalties, Trust};
 pub use client::{
-    ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Metrics, Proxy, Reconnect,
-    RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect, count_agent_keys,
-    inspect_key, open_session,
+    ChannelManager, ConnectOptions, ForwardOptions, Jump, LocalForwarder, Metrics, Proxy,
+    Reconnect, RemoteForwarder, Route, SocksForwarder, SocksLogin, Standing, connect,
+    count_agent_keys, inspect_key, open_session,
 };
 #[cfg(feature = "ws")]
 pub use client::{Tunnel, TunnelOptions};

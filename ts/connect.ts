@@ -9,6 +9,7 @@ import type {
 import type { NativeConnectOptions } from '../native/binding.js'
 import { doorbell } from './doorbell.js'
 import { invalidType } from './errors.js'
+import { jumpOptions, unlockedJumps } from './jump.js'
 import { native } from './native.js'
 import { abortSignal, boolean, connectOptions, object, text } from './options.js'
 import { passphrase, wiping } from './passphrase.js'
@@ -30,23 +31,31 @@ export async function connect(
   const allowHalfOpen = boolean('options.allowHalfOpen', options.allowHalfOpen)
   const checked = await unlocked(connectionString, options, signal)
   return settle(
-    () => wiping(checked.passphrase, () => native().connect(doorbell(), checked)),
+    () => wiping(secrets(checked), () => native().connect(doorbell(), checked)),
     (stream) => new AlknetStream(stream, allowHalfOpen),
     signal,
   )
 }
 
-/** Checks the options, and asks for the passphrase of a key that has one. */
+/** Checks the options, and asks for the passphrases of keys that have one. */
 export async function unlocked(
   connectionString: string | undefined,
   options: AlknetConnectOptions,
   signal: AbortSignal | undefined,
 ): Promise<NativeConnectOptions> {
   const checked = connectOptions(connectionString, options)
+  const jumps = jumpOptions(options.jump)
   const { identityPath: path, identity: contents, insecurePermissions = false } = checked
   const key = { path, contents, insecurePermissions }
   const secret = await passphrase('options.passphrase', options.passphrase, key, signal)
-  return secret === undefined ? checked : { ...checked, passphrase: secret }
+  const unlocked = secret === undefined ? checked : { ...checked, passphrase: secret }
+  if (jumps.length === 0) return unlocked
+  return { ...unlocked, jump: await unlockedJumps(jumps, insecurePermissions, signal) }
+}
+
+/** What is to be wiped once the addon has it. */
+export function secrets({ passphrase, jump = [] }: NativeConnectOptions): Uint8Array[] {
+  return [passphrase, ...jump.map((each) => each.passphrase)].filter((each) => each !== undefined)
 }
 
 /** The arguments of `connect()` and `openSession()`: a connection string or options, or both. */

@@ -25,7 +25,16 @@ const REASONS: readonly Reason[] = [
   'unknown-type',
   'resource-shortage',
 ]
-const DETAILS = ['phase', 'hint', 'syscall', 'address', 'port', 'fingerprint', 'reason'] as const
+const DETAILS = [
+  'phase',
+  'hint',
+  'syscall',
+  'address',
+  'port',
+  'fingerprint',
+  'hop',
+  'reason',
+] as const
 
 /** A failure of alknet. `code` is for programs and stable, `message` is for people and may change. */
 export class AlknetError extends Error {
@@ -36,6 +45,7 @@ export class AlknetError extends Error {
   declare readonly address?: string
   declare readonly port?: number
   declare readonly fingerprint?: string
+  declare readonly hop?: string
   declare readonly reason?: Reason
 
   static {
@@ -60,7 +70,7 @@ export class AlknetError extends Error {
 export function fromNative(native: NativeError): AlknetError {
   const { code, message, phase, reason, causeCode, causeMessage, ...facts } = native
   const details: AlknetErrorDetails = {}
-  for (const name of ['hint', 'syscall', 'address', 'port', 'fingerprint'] as const) {
+  for (const name of ['hint', 'syscall', 'address', 'port', 'fingerprint', 'hop'] as const) {
     if (facts[name] != null) Object.assign(details, { [name]: facts[name] })
   }
   const knownPhase = PHASES.find((known) => known === phase)

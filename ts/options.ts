@@ -35,9 +35,9 @@ export function connectOptions(
 ): NativeConnectOptions {
   const server = text('options.server', options.server)
   const named = connectionString !== undefined || options.peer !== undefined
-  const identity =
-    options.identity === undefined ? process.env.ALKNET_IDENTITY || undefined : options.identity
-  const { path, contents } = key('options.identity', identity)
+  const agentSocket = agent(options.agent, options.identity)
+  const fallback = agentSocket === undefined ? process.env.ALKNET_IDENTITY || undefined : undefined
+  const { path, contents } = key('options.identity', options.identity ?? fallback)
   checkPassphrase('options.passphrase', options.passphrase)
   return defined<NativeConnectOptions>({
     connectionString,
@@ -45,16 +45,17 @@ export function connectOptions(
     peer: text('options.peer', options.peer),
     irohAddresses: texts('options.irohAddress', options.irohAddress),
     irohRelay: text('options.irohRelay', options.irohRelay),
-    transport: transports(options.transport),
+    transport: transports('options.transport', options.transport),
     identityPath: path,
     identity: contents,
+    agent: agentSocket,
     certificate: optionalSource('options.certificate', options.certificate),
     insecurePermissions: boolean('options.insecurePermissions', options.insecurePermissions),
     user: text('options.user', options.user),
     target: text('options.target', options.target),
-    hostKeys: hostKeys(options.hostKeys),
-    knownHosts: knownHosts(options.knownHosts),
-    trust: trust(options.trust),
+    hostKeys: hostKeys('options.hostKeys', options.hostKeys),
+    knownHosts: knownHosts('options.knownHosts', options.knownHosts),
+    trust: trust('options.trust', options.trust),
     tlsCa: optionalSource('options.tlsCa', options.tlsCa),
     tlsServerName: text('options.tlsServerName', options.tlsServerName),
     insecure: boolean('options.insecure', options.insecure),
@@ -64,6 +65,26 @@ export function connectOptions(
     window: window(options.window),
     rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
   })
+}
+
+/** The socket of the agent that logs in, if one is to. */
+function agent(
+  given: AlknetConnectOptions['agent'],
+  identity: KeySource | undefined,
+): string | undefined {
+  if (given === undefined || given === false) return undefined
+  if (given !== true && typeof given !== 'string') {
+    throw invalidType('options.agent', 'a boolean or the path of a socket', given)
+  }
+  const refuse = (message: string, hint: string) =>
+    new AlknetError('ERR_ALKNET_CONFIG', `${message}: ${hint}`, { phase: 'config', hint })
+  if (identity !== undefined) {
+    throw refuse('identity and agent contradict each other', 'name the one that is to log in')
+  }
+  if (given !== true) return text('options.agent', given)
+  const socket = process.env.SSH_AUTH_SOCK || undefined
+  if (socket !== undefined) return socket
+  throw refuse('no ssh-agent is running here', 'SSH_AUTH_SOCK is not set; see ssh-agent(1)')
 }
 
 /** Checks `reconnect` of `openSession()`. */
@@ -90,7 +111,7 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     listen: texts('options.listen', options.listen),
     irohKey: text('options.irohKey', options.irohKey),
     irohRelay: text('options.irohRelay', options.irohRelay),
-    transport: transports(options.transport),
+    transport: transports('options.transport', options.transport),
     hostKeyPath: hostKey.path,
     hostKey: hostKey.contents,
     insecurePermissions: boolean('options.insecurePermissions', options.insecurePermissions),
@@ -179,10 +200,13 @@ export function abortSignal(value: AbortSignal | undefined): AbortSignal | undef
   return value
 }
 
-function transports(value: AlknetConnectOptions['transport']): string[] | undefined {
-  const names = texts('options.transport', value)
-  if (names?.some((name) => !TRANSPORTS.some((known) => known === name))) {
-    throw invalidValue('options.transport', `one or more of '${TRANSPORTS.join("', '")}'`)
+export function transports(
+  name: string,
+  value: AlknetConnectOptions['transport'],
+): string[] | undefined {
+  const names = texts(name, value)
+  if (names?.some((each) => !TRANSPORTS.some((known) => known === each))) {
+    throw invalidValue(name, `one or more of '${TRANSPORTS.join("', '")}'`)
   }
   return names
 }
@@ -229,7 +253,10 @@ function source(name: string, value: KeySource | undefined): Source {
 }
 
 /** The same for a file that may be given or not. A private key has no place in it, and must not get into a message. */
-function optionalSource(name: string, value: KeySource | undefined): NativeSource | undefined {
+export function optionalSource(
+  name: string,
+  value: KeySource | undefined,
+): NativeSource | undefined {
   if (value === undefined) return undefined
   const { path, contents } = key(name, value)
   return defined<NativeSource>({ path, contents })
@@ -250,9 +277,11 @@ function pemKey(name: string, value: KeySource | undefined): NativeSource | unde
   return optionalSource(name, value)
 }
 
-function hostKeys(value: AlknetConnectOptions['hostKeys']): string[] | undefined {
+export function hostKeys(
+  name: string,
+  value: AlknetConnectOptions['hostKeys'],
+): string[] | undefined {
   if (value === undefined) return undefined
-  const name = 'options.hostKeys'
   const list: readonly (string | Uint8Array)[] =
     typeof value === 'string' || types.isUint8Array(value) ? [value] : value
   if (!Array.isArray(list)) throw invalidType(name, 'a string, a Buffer or an array of them', value)
@@ -276,9 +305,11 @@ function hostKeyLines(name: string, entry: string | Uint8Array): string[] {
   return found
 }
 
-function knownHosts(value: AlknetConnectOptions['knownHosts']): NativeSource[] | undefined {
+export function knownHosts(
+  name: string,
+  value: AlknetConnectOptions['knownHosts'],
+): NativeSource[] | undefined {
   if (value === undefined) return undefined
-  const name = 'options.knownHosts'
   const list: readonly KeySource[] =
     typeof value === 'string' || types.isUint8Array(value) ? [value] : value
   if (!Array.isArray(list)) throw invalidType(name, 'a path, a Buffer or an array of them', value)
@@ -291,9 +322,9 @@ function knownHosts(value: AlknetConnectOptions['knownHosts']): NativeSource[] |
   })
 }
 
-function trust(value: AlknetConnectOptions['trust']): string | undefined {
+export function trust(name: string, value: AlknetConnectOptions['trust']): string | undefined {
   if (value === undefined || value === 'strict' || value === 'first-use') return value
-  throw invalidValue('options.trust', "'strict' or 'first-use'")
+  throw invalidValue(name, "'strict' or 'first-use'")
 }
 
 function isPrivateKey(text: string): boolean {

@@ -41,12 +41,12 @@ export async function passphrase(
   return toBytes(`the answer of ${name}`, await unlessAborted(given(info), signal))
 }
 
-/** Starts an operation of the addon, which copies what it is given, and wipes the passphrase. */
-export function wiping<T>(secret: Uint8Array | undefined, start: () => T): T {
+/** Starts an operation of the addon, which copies what it is given, and wipes the passphrases. */
+export function wiping<T>(secrets: readonly Uint8Array[], start: () => T): T {
   try {
     return start()
   } finally {
-    secret?.fill(0)
+    for (const secret of secrets) secret.fill(0)
   }
 }
 

@@ -33,7 +33,7 @@ export async function serve(options: contract.AlknetServeOptions): Promise<contr
   const secret = await passphrase('options.hostKeyPassphrase', given, key, signal)
   const all = secret === undefined ? checked : { ...checked, hostKeyPassphrase: secret }
   return settle(
-    () => wiping(secret, () => native().serve(doorbell(), all)),
+    () => wiping(secret === undefined ? [] : [secret], () => native().serve(doorbell(), all)),
     (server) => new AlknetServer(server, options, allowHalfOpen),
     signal,
   )

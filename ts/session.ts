@@ -3,7 +3,7 @@
  */
 import type * as contract from '../index.js'
 import type { NativeSession } from '../native/binding.js'
-import { unlocked, whereAndHow } from './connect.js'
+import { secrets, unlocked, whereAndHow } from './connect.js'
 import { doorbell } from './doorbell.js'
 import { type AlknetForward, forwardOptions, socksOptions } from './forward.js'
 import { native } from './native.js'
@@ -28,7 +28,7 @@ export async function openSession(
   const reconnect = reconnectOptions(options.reconnect)
   const checked = await unlocked(connectionString, options, signal)
   return settle(
-    () => wiping(checked.passphrase, () => native().openSession(doorbell(), checked, reconnect)),
+    () => wiping(secrets(checked), () => native().openSession(doorbell(), checked, reconnect)),
     (session) => new AlknetSession(session),
     signal,
   )

@@ -6,7 +6,7 @@ import { describe } from 'vitest'
 
 /** Programs of others that suites talk to. */
 export type Peer =
-  | ('ssh' | 'sshd' | 'curl' | 'openssl' | 'asyncssh' | 'ssh-audit')
+  | ('ssh' | 'sshd' | 'ssh-agent' | 'curl' | 'openssl' | 'asyncssh' | 'ssh-audit')
   | ('socat' | 'proxychains4' | 'redis-server' | 'redis-cli')
   | ('microsocks' | 'nats-server' | 'nginx' | 'tinyproxy' | 'fail2ban-regex' | 'faketime')
 

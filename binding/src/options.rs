@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alknet::{ConnectOptions, Keepalive, KeySource, Passphrase, ServeOptions, Transport};
+use alknet::{ConnectOptions, Jump, Keepalive, KeySource, Passphrase, ServeOptions, Transport};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -23,6 +23,8 @@ pub struct NativeConnectOptions {
     pub connection_string: Option<String>,
     pub identity_path: Option<String>,
     pub identity: Option<Uint8Array>,
+    /// The socket of an ssh-agent.
+    pub agent: Option<String>,
     pub certificate: Option<NativeSource>,
     pub passphrase: Option<Uint8Array>,
     pub insecure_permissions: Option<bool>,
@@ -35,11 +37,26 @@ pub struct NativeConnectOptions {
     pub tls_server_name: Option<String>,
     pub insecure: Option<bool>,
     pub proxy: Option<String>,
+    pub jump: Option<Vec<NativeJump>>,
     pub connect_timeout: Option<u32>,
     pub keepalive_interval: Option<u32>,
     pub keepalive_count: Option<u32>,
     pub window: Option<u32>,
     pub rekey_bytes: Option<u32>,
+}
+
+/// A server on the way.
+#[napi(object)]
+pub struct NativeJump {
+    pub server: String,
+    pub transport: Option<Vec<String>>,
+    pub user: Option<String>,
+    pub identity: Option<NativeSource>,
+    pub certificate: Option<NativeSource>,
+    pub passphrase: Option<Uint8Array>,
+    pub host_keys: Option<Vec<String>>,
+    pub known_hosts: Option<Vec<NativeSource>>,
+    pub trust: Option<String>,
 }
 
 /// A file's path, or its contents.
@@ -96,20 +113,24 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             iroh_relay: options.iroh_relay,
             transport: transports(options.transport)?,
             identity: source(options.identity_path, options.identity.as_ref()),
-            agent: default.agent,
+            agent: options.agent,
             certificate: options.certificate.and_then(given),
             passphrase: options.passphrase.as_ref().map(passphrase),
             insecure_permissions: options.insecure_permissions.unwrap_or_default(),
             user: options.user.unwrap_or(default.user),
             host_keys: options.host_keys.unwrap_or_default(),
-            known_hosts: options
-                .known_hosts
-                .map(|list| list.into_iter().filter_map(given).collect()),
+            known_hosts: options.known_hosts.map(all_given),
             trust: options.trust.map_or(Ok(default.trust), |text| text.parse())?,
             tls_ca: options.tls_ca.and_then(given),
             tls_server_name: options.tls_server_name,
             insecure: options.insecure.unwrap_or_default(),
             proxy: options.proxy.map(|url| url.parse()).transpose()?,
+            jump: options
+                .jump
+                .unwrap_or_default()
+                .into_iter()
+                .map(jump)
+                .collect::<Result<_, _>>()?,
             timeout: millis(options.connect_timeout, default.timeout),
             keepalive: keepalive(options.keepalive_interval, options.keepalive_count),
             window: options.window.unwrap_or(default.window),
@@ -177,6 +198,22 @@ fn addresses(given: Option<Vec<String>>) -> Result<Vec<SocketAddr>, alknet::Erro
     given.unwrap_or_default().into_iter().map(address).collect()
 }
 
+/// What a string says, and what is said beside it.
+fn jump(given_jump: NativeJump) -> Result<Jump, alknet::Error> {
+    let said: Jump = given_jump.server.parse()?;
+    Ok(Jump {
+        transport: transports(given_jump.transport)?,
+        user: given_jump.user.or(said.user),
+        identity: given_jump.identity.and_then(given),
+        certificate: given_jump.certificate.and_then(given),
+        passphrase: given_jump.passphrase.as_ref().map(passphrase),
+        host_keys: given_jump.host_keys.unwrap_or_default(),
+        known_hosts: given_jump.known_hosts.map(all_given),
+        trust: given_jump.trust.map(|text| text.parse()).transpose()?,
+        server: said.server,
+    })
+}
+
 fn transports(names: Option<Vec<String>>) -> Result<Vec<Transport>, alknet::Error> {
     names.unwrap_or_default().iter().map(|name| name.parse()).collect()
 }
@@ -190,6 +227,10 @@ pub(crate) fn source(path: Option<String>, memory: Option<&Uint8Array>) -> Optio
         Some(bytes) => Some(KeySource::memory(bytes.to_vec())),
         None => path.map(|path| KeySource::Path(path.into())),
     }
+}
+
+fn all_given(list: Vec<NativeSource>) -> Vec<KeySource> {
+    list.into_iter().filter_map(given).collect()
 }
 
 fn given(given: NativeSource) -> Option<KeySource> {

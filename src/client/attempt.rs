@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::auth::{HostKeys, Papers, Use};
-use crate::dial::{Dialer, Direct, Proxy};
+use crate::dial::{Dialer, Direct};
 use crate::error::{Code, Error, Phase, Result};
+use crate::io::BoxIo;
 use crate::scope::Scope;
 use crate::ssh::{self, Login, Session};
 use crate::target::{HostPort, Target};
@@ -33,8 +34,8 @@ pub(super) struct Path {
     pub(super) way: Arc<dyn Way>,
     pub(super) name: HostPort,
     pub(super) host_keys: HostKeys,
-    /// What its TCP legs go through.
-    pub(super) proxy: Option<Proxy>,
+    /// What its TCP legs go through, in the words of a message: empty, or ` through …`.
+    pub(super) through: String,
 }
 
 impl Attempt {
@@ -81,7 +82,7 @@ impl Path {
             host_keys.load().await?;
             let link = self.way.dial(&phase).await?;
             let agent = match agent {
-                Some(socket) => Some(Dialer::dial(&Direct, socket, None).await?.io),
+                Some(socket) => Some(reach_agent(socket).await?),
                 None => None,
             };
             let name = self.name.to_string();
@@ -102,11 +103,16 @@ impl Path {
             Phase::Auth => (Code::HandshakeTimeout, "did not finish the log-in"),
             _ => (Code::System("ETIMEDOUT"), "did not answer"),
         };
-        let proxy = self.proxy.as_ref().map(|proxy| format!(" through proxy {proxy}"));
-        let proxy = proxy.unwrap_or_default();
-        let message = format!("{} {what} within {} ms{proxy}", self.name, limit.as_millis());
+        let Self { name, through, .. } = self;
+        let message = format!("{name} {what} within {} ms{through}", limit.as_millis());
         Error::new(code, message).at(phase).address(&self.name.host, self.name.port)
     }
+}
+
+async fn reach_agent(socket: &Target) -> Result<BoxIo> {
+    let reached = Dialer::dial(&Direct, socket, None).await;
+    let hint = "start ssh-agent(1), or name a key instead";
+    reached.map(|agent| agent.io).map_err(|e| e.at(Phase::Auth).hint(hint))
 }
 
 /// Whether the server has spoken, so that another way to it would bring the same answer.

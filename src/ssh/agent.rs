@@ -42,9 +42,14 @@ pub(super) async fn authenticate(
 ) -> Result<(String, Option<CertificateInfo>)> {
     let failed = |e: &russh::Error| handshake_error(core, server, e, Phase::Auth);
     let mut agent = AgentClient::connect(stream);
-    let mut offers = 0;
+    let (mut offers, mut unsigned) = (0, 0);
     let rejected = |why: String| Error::new(Code::AuthRejected, why).at(Phase::Auth);
-    for identity in list(&mut agent).await? {
+    let keys = list(&mut agent).await?;
+    if keys.is_empty() {
+        let hint = "ssh-add(1) gives it one, unless it is locked; or name a key instead";
+        return Err(rejected("the ssh-agent has no keys".into()).hint(hint));
+    }
+    for identity in keys {
         let key = key_of(&identity);
         let hashes = match key.algorithm().is_rsa() {
             true => rsa_hashes(handle.best_supported_rsa_hash().await.map_err(|e| failed(&e))?),
@@ -68,13 +73,19 @@ pub(super) async fn authenticate(
                 Err(AgentAuthError::Send(_)) => return Err(failed(&russh::Error::SendError)),
                 // Its owner did not confirm, or the token is not there.
                 Err(AgentAuthError::Key(_)) => {
+                    unsigned += 1;
                     tracing::info!(key_fingerprint = %fingerprint(&key), "the agent did not sign");
                 }
             }
         }
     }
-    Err(rejected(format!("{server} accepted none of {offers} keys of the agent for user {user}"))
-        .hint("name the key with --identity; an agent's first 6 are tried"))
+    let unsigned = match unsigned {
+        0 => String::new(),
+        some => format!("; it did not sign with {some} of them"),
+    };
+    let why = format!("{server} accepted none of {offers} keys of the agent for user {user}");
+    let hint = "name the key as the identity; an agent's first 6 are tried";
+    Err(rejected(why + &unsigned).hint(hint))
 }
 
 async fn offer(
@@ -98,7 +109,7 @@ async fn list(agent: &mut AgentClient<BoxIo>) -> Result<Vec<AgentIdentity>> {
     let silent = |why: &str| {
         Error::new(Code::AuthRejected, format!("the ssh-agent does not list its keys: {why}"))
             .at(Phase::Auth)
-            .hint("name a key with --identity")
+            .hint("name a key as the identity instead")
     };
     match tokio::time::timeout(LIST_LIMIT, agent.request_identities()).await {
         Ok(Ok(keys)) => Ok(keys),

@@ -116,14 +116,18 @@ impl Sshd {
 
     /// Logs in.
     pub(crate) async fn session(&self) -> Session {
-        let options = ConnectOptions {
+        alknet::open_session(&self.options()).await.expect("a session")
+    }
+
+    /// What a client of ours needs to log in.
+    pub(crate) fn options(&self) -> ConnectOptions {
+        ConnectOptions {
             server: format!("127.0.0.1:{}", self.port),
             user: user(),
             identity: Some(identity(&self.key)),
             host_keys: vec![self.host_key.public_key().fingerprint(HashAlg::Sha256).to_string()],
             ..ConnectOptions::default()
-        };
-        alknet::open_session(&options).await.expect("a session")
+        }
     }
 
     /// Waits until its log has `text` in it.
