@@ -256,6 +256,10 @@ impl ConnectOptions {
     /// The ways to the server, and what its host key is looked up by on each.
     fn paths(&self, leg: &Leg, settings: &Outward) -> Result<Vec<Path>> {
         let path = |place: Place| {
+            if place.transport == Transport::Iroh && leg.is_hop {
+                let message = "iroh finds its own way to a peer, and goes through no other server";
+                return Err(Error::config(message).hint("leave jump out, or name the server"));
+            }
             if place.transport == Transport::Iroh {
                 return self.path_to_peer(leg, &place.at.host);
             }
@@ -297,10 +301,6 @@ impl ConnectOptions {
     /// By iroh. Its host key is known by the endpoint id.
     #[cfg(feature = "iroh")]
     fn path_to_peer(&self, leg: &Leg, peer: &str) -> Result<Path> {
-        if leg.is_hop {
-            let message = "iroh finds its own way to a peer, and goes through no other server";
-            return Err(Error::config(message).hint("leave jump out, or name the server"));
-        }
         let (relay, proxy) = (self.iroh_relay.as_deref(), self.proxy.clone());
         let way = IrohWay::new(peer, &self.iroh_addresses, relay, proxy.as_ref())?;
         let name = HostPort { host: way.id(), port: 22 };

@@ -375,8 +375,8 @@ fn options_of_ssh_without_a_meaning_are_refused_with_what_helps() {
     for (option, help) in [
         (&["-A"][..], "ProxyCommand"),
         (&["-f"], "forward start"),
-        (&["-J", "jump"], "-L"),
-        (&["-F", "config"], "-o NAME=VALUE"),
+        (&["-o", "StrictHostKeyChecking=no"], "--host-key"),
+        (&["-o", "ProxyCommand=nc %h %p"], "--jump"),
         (&["-E", "log"], "--log-file"),
         (&["uptime"], "ProxyCommand"),
     ] {

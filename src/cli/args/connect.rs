@@ -6,6 +6,9 @@ use super::Peer;
 use super::reflexes::Reflexes;
 use crate::config::{Bind, PortForwardSpec};
 
+/// Where the proxy listens by itself.
+pub(in crate::cli) const DEFAULT_SOCKS5: &str = "127.0.0.1:1080";
+
 #[derive(Args)]
 pub(in crate::cli) struct Connect {
     #[command(flatten)]
@@ -15,7 +18,7 @@ pub(in crate::cli) struct Connect {
         short = 'D',
         long,
         value_name = "[BIND:]PORT",
-        default_value = "127.0.0.1:1080",
+        default_value = DEFAULT_SOCKS5,
         env = "ALKNET_SOCKS5"
     )]
     pub(in crate::cli) socks5: Bind,
@@ -40,6 +43,9 @@ pub(in crate::cli) struct Connect {
         value_delimiter = ' '
     )]
     pub(in crate::cli) remote_forward: Vec<PortForwardSpec>,
+    /// Silence in seconds after which what comes from one address is over, for -L udp:…
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "ALKNET_UDP_IDLE", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) udp_idle: u32,
     /// End with exit code 6 when the server does not listen for a remote forward, instead of asking on
     #[arg(long, env = "ALKNET_EXIT_ON_FORWARD_FAILURE")]
     pub(in crate::cli) exit_on_forward_failure: bool,

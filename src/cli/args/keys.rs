@@ -6,6 +6,17 @@ use clap::{Args, ValueEnum};
 
 use super::Peer;
 
+/// How a private key is read, for every command that has one.
+#[derive(Args, Default)]
+pub(in crate::cli) struct KeyFiles {
+    /// A file with the key's passphrase [default: asked for on the terminal]
+    #[arg(long, value_name = "PATH", env = "ALKNET_PASSPHRASE_FILE")]
+    pub(in crate::cli) passphrase_file: Option<PathBuf>,
+    /// Take key files whatever their owner and mode, as containers need it
+    #[arg(long, env = "ALKNET_INSECURE_PERMISSIONS")]
+    pub(in crate::cli) insecure_permissions: bool,
+}
+
 #[derive(Args)]
 pub(in crate::cli) struct Keygen {
     /// Where the private key goes; the public one goes beside it, with .pub

@@ -17,13 +17,13 @@ use clap::{Parser, Subcommand};
 
 pub(super) use bus::{Bus, BusCommand, Publish, Tail};
 pub(super) use config::{Config, ConfigAction, ConfigShow, Up};
-pub(super) use connect::Connect;
+pub(super) use connect::{Connect, DEFAULT_SOCKS5};
 #[cfg(unix)]
 pub(super) use forward::{
     Form, Format, Forward, ForwardAction, ForwardLogs, ForwardPick, ForwardRestart, ForwardStart,
     ForwardStatus, Pick,
 };
-pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, Keygen};
+pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, KeyFiles, Keygen};
 pub(super) use output::{LogFormat, Output};
 pub(super) use peer::Peer;
 pub(super) use serve::Serve;

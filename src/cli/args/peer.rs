@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::KeyFiles;
 use crate::auth::Trust;
 use crate::config::Transport;
 
@@ -50,22 +51,30 @@ pub(in crate::cli) struct Peer {
     /// The key's certificate [default: PATH-cert.pub beside the key, if it is there]
     #[arg(long, value_name = "PATH", env = "ALKNET_CERTIFICATE")]
     pub(in crate::cli) certificate: Option<PathBuf>,
-    /// A file with the key's passphrase [default: asked for on the terminal]
-    #[arg(long, value_name = "PATH", env = "ALKNET_PASSPHRASE_FILE")]
-    pub(in crate::cli) passphrase_file: Option<PathBuf>,
-    /// Take key files whatever their owner and mode, as containers need it
-    #[arg(long, env = "ALKNET_INSECURE_PERMISSIONS")]
-    pub(in crate::cli) insecure_permissions: bool,
+    #[command(flatten)]
+    pub(in crate::cli) files: KeyFiles,
     /// A host key to accept: SHA256:… or a public key; repeatable
     #[arg(long = "host-key", value_name = "KEY", env = "ALKNET_HOST_KEY")]
     pub(in crate::cli) host_keys: Vec<String>,
     /// A known_hosts file to look the server up in; repeatable [default: those of ssh]
     #[arg(long, value_name = "PATH", env = "ALKNET_KNOWN_HOSTS")]
     pub(in crate::cli) known_hosts: Vec<PathBuf>,
-    /// What becomes of a server that no known_hosts file names: refuse it, or accept and write it down once
-    #[arg(long, value_name = "HOW", default_value = "strict", env = "ALKNET_TRUST")]
-    pub(in crate::cli) trust: Trust,
-    /// A proxy to reach the server through: socks5://[USER:PASSWORD@]HOST:PORT or http://…
+    /// What becomes of a server that no known_hosts file names: strict refuses it, first-use accepts and writes it down once [default: strict]
+    #[arg(long, value_name = "HOW", env = "ALKNET_TRUST")]
+    pub(in crate::cli) trust: Option<Trust>,
+    /// Servers to go through, in this order; or none
+    #[arg(
+        short = 'J',
+        long,
+        value_name = "[USER@]HOST[:PORT]",
+        env = "ALKNET_JUMP",
+        value_delimiter = ','
+    )]
+    pub(in crate::cli) jump: Vec<String>,
+    /// A file of ssh_config(5) that says of servers what is not said here; read by ssh itself
+    #[arg(short = 'F', long, value_name = "PATH", env = "ALKNET_SSH_CONFIG")]
+    pub(in crate::cli) ssh_config: Option<PathBuf>,
+    /// A proxy to reach the server through, or the first of --jump: socks5://[USER:PASSWORD@]HOST:PORT or http://…
     #[arg(long, value_name = "URL", env = "ALKNET_PROXY", hide_env_values = true)]
     pub(in crate::cli) proxy: Option<String>,
     /// An option of ssh_config(5), as Name=value: those that have a meaning here
@@ -96,11 +105,12 @@ impl Peer {
             user: None,
             identity: None,
             certificate: None,
-            passphrase_file: None,
-            insecure_permissions: false,
+            files: KeyFiles::default(),
             host_keys: Vec::new(),
             known_hosts: Vec::new(),
-            trust: Trust::Strict,
+            trust: None,
+            jump: Vec::new(),
+            ssh_config: None,
             proxy: None,
             options: Vec::new(),
             connect_timeout: 20,

@@ -17,6 +17,10 @@ pub(in crate::cli) struct Reflexes {
     _no_agent_forwarding: bool,
     #[arg(short = 'x', hide = true)]
     _no_x11: bool,
+    #[arg(short = 'k', hide = true)]
+    _no_gssapi_delegation: bool,
+    #[arg(short = 'e', hide = true, value_name = "CHAR")]
+    _escape: Option<String>,
     #[arg(short = '4', hide = true)]
     only_v4: bool,
     #[arg(short = '6', hide = true)]
@@ -41,12 +45,28 @@ pub(in crate::cli) struct Reflexes {
     bind: Option<String>,
     #[arg(short = 'E', hide = true, value_name = "PATH")]
     log: Option<String>,
-    #[arg(short = 'F', id = "ssh_config", hide = true, value_name = "PATH")]
-    config: Option<String>,
-    #[arg(short = 'J', hide = true, value_name = "HOST")]
-    jump: Option<String>,
     #[arg(short = 'S', hide = true, value_name = "PATH")]
     control: Option<String>,
+    #[arg(short = 'O', hide = true, value_name = "COMMAND")]
+    control_command: Option<String>,
+    #[arg(short = 'B', hide = true, value_name = "INTERFACE")]
+    bind_interface: Option<String>,
+    #[arg(short = 'G', hide = true)]
+    print_config: bool,
+    #[arg(short = 'I', hide = true, value_name = "PKCS11")]
+    pkcs11: Option<String>,
+    #[arg(short = 'K', hide = true)]
+    gssapi: bool,
+    #[arg(short = 'P', id = "ssh_tag", hide = true, value_name = "TAG")]
+    tag: Option<String>,
+    #[arg(short = 'Q', hide = true, value_name = "WHAT")]
+    query: Option<String>,
+    #[arg(short = 's', hide = true)]
+    subsystem: bool,
+    #[arg(short = 'w', hide = true, value_name = "TUN")]
+    tunnel_device: Option<String>,
+    #[arg(short = 'y', hide = true)]
+    syslog: bool,
     #[arg(short = 'c', hide = true, value_name = "CIPHERS")]
     ciphers: Option<String>,
     #[arg(short = 'm', hide = true, value_name = "MACS")]
@@ -62,50 +82,62 @@ impl Reflexes {
     /// # Errors
     /// `ERR_ALKNET_CONFIG`.
     pub(in crate::cli) fn check(&self) -> Result<()> {
-        let family = "name the server by an address of that family";
-        let nothing_runs = "no commands are run, so there is nothing to have it; \
-            use ssh with ProxyCommand='alknet connect -W %h:%p …'";
-        let table = [
-            (self.only_v4, "-4", family),
-            (self.only_v6, "-6", family),
-            (self.agent_forwarding, "-A", nothing_runs),
-            (self.x11, "-X", nothing_runs),
-            (self.trusted_x11, "-Y", nothing_runs),
-            (self.terminal, "-t", nothing_runs),
-            (!self.command.is_empty(), "a command", nothing_runs),
-            (self.compression, "-C", "streams are not compressed"),
-            (self.background, "-f", "see alknet forward start, or run it under a service manager"),
-            (self.gateway, "-g", "give the forward a bind address: -L '*:PORT:HOST:PORT'"),
-            (self.master, "-M", "every forward of one connect shares its session already"),
-            (
-                self.control.is_some(),
-                "-S",
-                "every forward of one connect shares its session already",
-            ),
-            (
-                self.bind.is_some(),
-                "-b",
-                "the system chooses the address that a connection comes from",
-            ),
-            (self.log.is_some(), "-E", "the log goes to --log-file PATH"),
-            (
-                self.config.is_some(),
-                "-F",
-                "ssh_config is not read; -o NAME=VALUE takes what has a meaning",
-            ),
-            (
-                self.jump.is_some(),
-                "-J",
-                "forward to the far server first, connect jump -L 2222:far:22, and connect to localhost:2222",
-            ),
-            (self.ciphers.is_some(), "-c", "the fastest good cipher that both ends know is chosen"),
-            (self.macs.is_some(), "-m", "ciphers here authenticate by themselves"),
-        ];
-        match table.into_iter().find(|(given, ..)| *given) {
+        let wished = self.switches().into_iter().chain(self.values());
+        match wished.into_iter().find(|(given, ..)| *given) {
             None => Ok(()),
             Some((_, name, help)) => {
                 Err(Error::config(format!("{name}: that has no meaning here")).hint(help))
             }
         }
     }
+
+    fn switches(&self) -> Vec<Reflex> {
+        let family = "name the server by an address of that family";
+        vec![
+            (self.only_v4, "-4", family),
+            (self.only_v6, "-6", family),
+            (self.agent_forwarding, "-A", NOTHING_RUNS),
+            (self.x11, "-X", NOTHING_RUNS),
+            (self.trusted_x11, "-Y", NOTHING_RUNS),
+            (self.terminal, "-t", NOTHING_RUNS),
+            (self.subsystem, "-s", NOTHING_RUNS),
+            (self.compression, "-C", "streams are not compressed"),
+            (self.background, "-f", "see alknet forward start, or run it under a service manager"),
+            (self.gateway, "-g", "give the forward a bind address: -L '*:PORT:HOST:PORT'"),
+            (self.gssapi, "-K", "log-in is by key or certificate"),
+            (self.master, "-M", SHARED),
+            (self.print_config, "-G", "alknet config show tells what options come to"),
+            (self.syslog, "-y", "the log goes to standard error, or to --log-file PATH"),
+        ]
+    }
+
+    fn values(&self) -> Vec<Reflex> {
+        let address = "the system chooses the address that a connection comes from";
+        vec![
+            (!self.command.is_empty(), "a command", NOTHING_RUNS),
+            (self.control.is_some(), "-S", SHARED),
+            (self.control_command.is_some(), "-O", SHARED),
+            (self.bind.is_some(), "-b", address),
+            (self.bind_interface.is_some(), "-B", address),
+            (self.log.is_some(), "-E", "the log goes to --log-file PATH"),
+            (self.pkcs11.is_some(), "-I", "give the token to an ssh-agent: ssh-add -s PKCS11"),
+            (self.tag.is_some(), "-P", "-F FILE takes what an ssh_config says of a host"),
+            (self.query.is_some(), "-Q", "docs/defaults.md names the algorithms"),
+            (
+                self.tunnel_device.is_some(),
+                "-w",
+                "ports are forwarded, and no packets: see -D and -L",
+            ),
+            (self.ciphers.is_some(), "-c", "the fastest good cipher that both ends know is chosen"),
+            (self.macs.is_some(), "-m", "ciphers here authenticate by themselves"),
+        ]
+    }
 }
+
+/// Whether it was given, its name, and what helps.
+type Reflex = (bool, &'static str, &'static str);
+
+const NOTHING_RUNS: &str = "no commands are run, so there is nothing to have it; \
+    use ssh with ProxyCommand='alknet connect -W %h:%p …'";
+
+const SHARED: &str = "every forward of one connect shares its session already";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::KeyFiles;
 use crate::config::Transport;
 
 #[derive(Args)]
@@ -11,12 +12,8 @@ pub(in crate::cli) struct Serve {
     /// The host's private key, in OpenSSH format
     #[arg(long, value_name = "PATH", env = "ALKNET_KEY")]
     pub(in crate::cli) key: PathBuf,
-    /// A file with the host key's passphrase [default: asked for on the terminal]
-    #[arg(long, value_name = "PATH", env = "ALKNET_PASSPHRASE_FILE")]
-    pub(in crate::cli) passphrase_file: Option<PathBuf>,
-    /// Take key files whatever their owner and mode, as containers need it
-    #[arg(long, env = "ALKNET_INSECURE_PERMISSIONS")]
-    pub(in crate::cli) insecure_permissions: bool,
+    #[command(flatten)]
+    pub(in crate::cli) files: KeyFiles,
     /// Who may log in: an authorized_keys file
     #[arg(
         long,

@@ -6,17 +6,19 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::peer::{connect_options, exits_on_forward_failure};
+use super::peer::reach;
 use super::ready::ready;
 use super::stdio::stdio;
+use super::wishes::Wishes;
 use crate::cli::Control;
-use crate::cli::args::Connect;
+use crate::cli::args::{Connect, DEFAULT_SOCKS5};
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
 use crate::client::{
     ChannelManager, ConnectOptions, ForwardOptions, LocalForwarder, Reconnect, RemoteForwarder,
     Route, SocksForwarder, Standing,
 };
+use crate::config::Bind;
 use crate::error::{Code, Error, Result};
 use crate::target::Target;
 
@@ -29,11 +31,11 @@ pub(in crate::cli) async fn connect(
     control: &Control,
 ) -> Result<Exit> {
     options.reflexes.check()?;
-    let to = connect_options(&options.peer).await?;
+    let (to, wishes) = reach(&options.peer).await?;
     let working = async {
         match &options.stdio {
             Some(target) => pipe(&to, target).await,
-            None => session(&to, options, report, control).await,
+            None => session(&to, options, &wishes, report, control).await,
         }
     };
     // A stream on standard input and output ends by its ends; for it a signal is the end.
@@ -53,6 +55,7 @@ async fn pipe(to: &ConnectOptions, target: &str) -> Result<Exit> {
 async fn session(
     to: &ConnectOptions,
     options: &Connect,
+    wishes: &Wishes,
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
@@ -61,7 +64,7 @@ async fn session(
         manager = ChannelManager::new(to, reconnect) => manager?,
         () = control.draining() => return Ok(Exit::OK),
     };
-    let forwards = forwards(options, &manager, report).await?;
+    let forwards = forwards(options, wishes, &manager, report).await?;
     report.event("ready", json!({}), "ready");
     ready(options.ready_fd)?;
     let ended = tokio::select! {
@@ -78,31 +81,36 @@ async fn session(
 /// What listens, here and at the server's end.
 #[derive(Default)]
 struct Forwards {
-    socks: Option<SocksForwarder>,
+    socks: Vec<SocksForwarder>,
     local: Vec<LocalForwarder>,
     remote: Vec<RemoteForwarder>,
 }
 
 async fn forwards(
     options: &Connect,
+    wishes: &Wishes,
     manager: &ChannelManager,
     report: &Report,
 ) -> Result<Forwards> {
-    let bounds = ForwardOptions::default();
-    let strict = options.exit_on_forward_failure || exits_on_forward_failure(&options.peer)?;
+    let bounds = ForwardOptions {
+        udp_idle: Duration::from_secs(u64::from(options.udp_idle)),
+        replace_stale_socket: wishes.replace_socket == Some(true),
+        ..ForwardOptions::default()
+    };
+    let strict = options.exit_on_forward_failure || wishes.exit_on_forward_failure == Some(true);
     let mut forwards = Forwards::default();
-    if !options.no_socks5 {
-        let socks = SocksForwarder::start(&options.socks5, None, manager, &bounds).await?;
-        told_of("socks5", &options.socks5.to_string(), socks.addresses(), "SOCKS5", report);
-        forwards.socks = Some(socks);
+    for place in proxies(options, wishes) {
+        let socks = SocksForwarder::start(place, None, manager, &bounds).await?;
+        told_of("socks5", &place.to_string(), socks.addresses(), "SOCKS5", report);
+        forwards.socks.push(socks);
     }
-    for spec in &options.forward {
+    for spec in options.forward.iter().chain(&wishes.local) {
         let forward = LocalForwarder::start(spec, manager, &bounds).await?;
         let what = forward.to_string();
         told_of("forward", &spec.to_string(), forward.addresses(), &what, report);
         forwards.local.push(forward);
     }
-    for spec in &options.remote_forward {
+    for spec in options.remote_forward.iter().chain(&wishes.remote) {
         match RemoteForwarder::keep(spec, manager, Route::direct(), &bounds).await {
             Ok(forward) => {
                 let port = forward.port();
@@ -123,6 +131,13 @@ async fn forwards(
         }
     }
     Ok(forwards)
+}
+
+/// Where proxies listen: a wish for one takes the place of the one that is there by default.
+fn proxies<'a>(options: &'a Connect, wishes: &'a Wishes) -> impl Iterator<Item = &'a Bind> {
+    let is_default = options.socks5.to_string() == DEFAULT_SOCKS5;
+    let own = !options.no_socks5 && (wishes.dynamic.is_empty() || !is_default);
+    own.then_some(&options.socks5).into_iter().chain(&wishes.dynamic)
 }
 
 fn told_of(kind: &str, spec: &str, at: &[SocketAddr], what: &str, report: &Report) {

@@ -12,6 +12,7 @@ mod passphrase;
 mod peer;
 mod ready;
 mod serve;
+mod ssh_config;
 mod stdio;
 #[cfg(feature = "ws")]
 mod tunnel;

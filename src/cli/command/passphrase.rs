@@ -9,7 +9,7 @@ use crate::client::inspect_key;
 use crate::error::{Error, Phase, Result};
 use crate::scope::off_thread;
 
-/// The passphrase, when `key` needs one and there is a way to have it.
+/// The passphrase, when `key` needs one and there is a way to have it: `file`, else the terminal, if somebody may be asked.
 ///
 /// # Errors
 /// What is wrong with the key or the file.
@@ -17,11 +17,13 @@ pub(super) async fn passphrase(
     key: &KeySource,
     file: Option<&Path>,
     insecure_permissions: bool,
+    may_ask: bool,
 ) -> Result<Option<Passphrase>> {
     let info = inspect_key(key, insecure_permissions).await?;
     match file {
         _ if !info.encrypted => Ok(None),
         Some(path) => from_file(path).map(Some),
+        None if !may_ask => Ok(None),
         None => {
             let prompt = format!("Passphrase of {key:?}: ");
             let asked = off_thread(move || rpassword::prompt_password(prompt)).await?;

@@ -72,8 +72,13 @@ fn limits(options: &Serve) -> Limits {
 
 async fn serve_options(options: &Serve) -> Result<ServeOptions> {
     let key = KeySource::Path(options.key.clone());
-    let passphrase =
-        passphrase(&key, options.passphrase_file.as_deref(), options.insecure_permissions).await?;
+    let passphrase = passphrase(
+        &key,
+        options.files.passphrase_file.as_deref(),
+        options.files.insecure_permissions,
+        true,
+    )
+    .await?;
     Ok(ServeOptions {
         listen: options.listen.clone(),
         transport: options.transport.clone(),
@@ -86,7 +91,7 @@ async fn serve_options(options: &Serve) -> Result<ServeOptions> {
         ws_origins: options.ws_origin.clone(),
         host_key: Some(key),
         host_key_passphrase: passphrase,
-        insecure_permissions: options.insecure_permissions,
+        insecure_permissions: options.files.insecure_permissions,
         authorized_keys: options.authorized_keys.clone().map(KeySource::Path),
         cert_authority: options.cert_authority.clone().map(KeySource::Path),
         revoked_keys: options.revoked_keys.clone().map(KeySource::Path),
