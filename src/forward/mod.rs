@@ -87,7 +87,10 @@ pub(crate) struct Forward {
 
 impl Forward {
     pub(crate) fn new(dialer: Arc<dyn Dialer>, dial_limit: Duration, max: usize) -> Arc<Self> {
-        Self::limited(dialer, Bounds { dial: dial_limit, handshake: HANDSHAKE_LIMIT, max, idle: None })
+        Self::limited(
+            dialer,
+            Bounds { dial: dial_limit, handshake: HANDSHAKE_LIMIT, max, idle: None },
+        )
     }
 
     /// The same with other bounds.
