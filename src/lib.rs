@@ -26,6 +26,8 @@ mod io;
 mod listen;
 #[cfg(all(unix, feature = "cli"))]
 mod manage;
+#[cfg(feature = "nats")]
+mod nats;
 #[doc(hidden)]
 pub mod runtime;
 mod scope;

@@ -38,7 +38,7 @@ use front::Front;
 use listening::Bindings;
 #[cfg(all(feature = "cli", feature = "ws"))]
 pub(crate) use tunnel::{
-    AgentEvent, AgentOptions, HostOptions, TunnelOptions, TunnelServer, run_agent,
+    AgentEvent, AgentOptions, HostOptions, RunnerOptions, TunnelOptions, TunnelServer, run_agent,
 };
 
 /// How long `close` waits for sessions to say good-bye.

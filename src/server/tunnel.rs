@@ -8,7 +8,7 @@ mod ssh;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -21,7 +21,7 @@ use crate::http::{self, Head, Page, Served, Site, Upgraded, asks_for_socket, pag
 use crate::listen::{Incoming, serve};
 use crate::scope::Scope;
 use crate::transport::bind;
-use crate::tunnel::{Runner, Tokens};
+use crate::tunnel::{Lease, Leases, Runner, Tokens, Url};
 
 pub(crate) use agent::{AgentEvent, AgentOptions, run_agent};
 pub(crate) use host::HostOptions;
@@ -47,6 +47,17 @@ pub(crate) struct TunnelOptions {
     pub(crate) insecure: bool,
 }
 
+/// Where hosts look for the agents of a runner.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunnerOptions {
+    /// Addresses of NATS, of one cluster.
+    pub(crate) nats: Vec<String>,
+    /// The runner's URL, as hosts reach it. Default: where it listens.
+    pub(crate) advertise: Option<Url>,
+    /// What its node is called. Default: host and port of that URL.
+    pub(crate) node: Option<String>,
+}
+
 /// A runner or a host that listens. Dropping it ends it.
 pub(crate) struct TunnelServer {
     scope: Scope,
@@ -57,27 +68,40 @@ pub(crate) struct TunnelServer {
 
 impl TunnelServer {
     /// # Errors
-    /// Those of binding, of the token file, and `ERR_ALKNET_CONFIG` for what would be open to a network.
-    pub(crate) async fn runner(options: &TunnelOptions) -> Result<Self> {
-        let desk = RunnerDesk {
+    /// Those of binding, of the token file, of NATS, and `ERR_ALKNET_CONFIG` for what would be open to a network.
+    pub(crate) async fn runner(options: &TunnelOptions, runner: &RunnerOptions) -> Result<Self> {
+        let desk = Arc::new(RunnerDesk {
             runner: Runner::default(),
             tokens: Mutex::new(tokens(options.token_file.as_deref())?),
             file: options.token_file.clone(),
-        };
-        let desk: Arc<dyn Desk> = Arc::new(desk);
+            known: OnceLock::new(),
+        });
+        let erased: Arc<dyn Desk> = Arc::clone(&desk) as _;
         let scope = Scope::new();
-        let addresses = open_desk(options, &desk, &scope).await?;
-        Ok(Self { scope, addresses, ssh: Vec::new(), desk })
+        let addresses = open_desk(options, &erased, &scope).await?;
+        if !runner.nats.is_empty() {
+            let lease = lease(runner, &addresses)?;
+            let leases = Leases::connect(&runner.nats).await?;
+            let known = (Arc::clone(&leases), lease.clone());
+            let _ = desk.known.set(known);
+            scope.spawn(async move { leases.announce(&desk.runner, &lease).await });
+        }
+        Ok(Self { scope, addresses, ssh: Vec::new(), desk: erased })
     }
 
     /// # Errors
     /// Those of a runner, and of the registry.
     pub(crate) async fn host(options: &TunnelOptions, host: HostOptions) -> Result<Self> {
         let state = HostState::read(&host, options.token_file.as_deref())?;
+        let leases = match host.nats.is_empty() {
+            true => None,
+            false => Some(Leases::connect(&host.nats).await?),
+        };
         let proxy = host.ssh_listen.clone();
         let desk = Arc::new(HostDesk {
             state: Mutex::new(Arc::new(state)),
             options: host,
+            leases,
             file: options.token_file.clone(),
         });
         let scope = Scope::new();
@@ -115,6 +139,7 @@ impl TunnelServer {
 
     /// Ends every session and waits until they are gone, 3 s at most.
     pub(crate) async fn close(&self) {
+        self.desk.leave().await;
         self.scope.cancel();
         self.scope.join(CLOSE_LIMIT).await;
     }
@@ -177,6 +202,20 @@ where
     Ok(bound.addresses)
 }
 
+/// What hosts are told of a runner.
+fn lease(runner: &RunnerOptions, addresses: &[SocketAddr]) -> Result<Lease> {
+    let url = match (&runner.advertise, addresses.first()) {
+        (Some(url), _) => url.clone(),
+        (None, Some(at)) if !at.ip().is_unspecified() => format!("ws://{at}").parse()?,
+        _ => {
+            let why = "hosts cannot know where a runner is that listens on every address";
+            return Err(Error::config(why).hint("say --advertise URL"));
+        }
+    };
+    let node = runner.node.clone().unwrap_or_else(|| url.at.to_string());
+    Ok(Lease { url: url.to_string(), node })
+}
+
 fn tokens(file: Option<&Path>) -> Result<Tokens> {
     file.map_or_else(|| Ok(Tokens::default()), Tokens::read)
 }
@@ -191,6 +230,11 @@ trait Desk: Send + Sync + 'static {
 
     fn needs_tokens(&self) -> bool;
     fn reload(&self) -> Result<()>;
+
+    /// Is told before the end.
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 async fn take(incoming: Incoming, site: &Arc<Site>, desk: &dyn Desk) {

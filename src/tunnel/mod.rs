@@ -12,6 +12,11 @@ mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod host;
+#[cfg(feature = "nats")]
+mod leases;
+#[cfg(not(feature = "nats"))]
+#[path = "no_leases.rs"]
+mod leases;
 mod link;
 mod mux;
 mod outbox;
@@ -29,9 +34,10 @@ mod user;
 
 pub(crate) use agent::Asks;
 pub(crate) use host::{First, first, pass, refuse, welcome};
+pub(crate) use leases::{Lease, Leases};
 pub(crate) use link::{Link, Traffic};
 pub(crate) use reach::{is_loopback, reach};
-pub(crate) use registry::{Place, Registry, SshPlace};
+pub(crate) use registry::{Place, Registry, SshPlace, status_of_agent};
 pub(crate) use runner::Runner;
 pub(crate) use socket::{Url, rules, token};
 pub(crate) use token::Tokens;

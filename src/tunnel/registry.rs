@@ -66,6 +66,35 @@ pub(crate) enum Kind {
     Vm,
 }
 
+impl Task {
+    fn name(&self, id: i64) -> String {
+        self.container.clone().unwrap_or_else(|| self.kind.container(id))
+    }
+}
+
+impl Kind {
+    /// What the original calls the container of a task.
+    fn container(self, id: i64) -> String {
+        match self {
+            Self::Command => format!("kohakuriver-task-{id}"),
+            Self::Vps => format!("kohakuriver-vps-{id}"),
+            Self::Vm => format!("vm-{id}"),
+        }
+    }
+}
+
+/// What `/api/status/ID` answers of a task that is known by its agent alone.
+pub(crate) fn status_of_agent(id: i64, container: &str, node: &str) -> Value {
+    let kind = if container.contains("-vps-") { "vps" } else { "command" };
+    json!({
+        "task_id": id.to_string(),
+        "task_type": kind,
+        "status": "running",
+        "assigned_node": node,
+        "ssh_port": null,
+    })
+}
+
 fn online() -> String {
     "online".to_owned()
 }
@@ -122,6 +151,20 @@ impl Registry {
         self.tasks.get(&id.to_string())
     }
 
+    /// What the agent of a task may call itself, for who looks for it elsewhere: the registry does not have the task, or not its node.
+    pub(crate) fn names(&self, id: i64) -> Vec<String> {
+        match self.task(id) {
+            None => vec![Kind::Command.container(id), Kind::Vps.container(id)],
+            Some(task) => {
+                let is_known = task.node.as_ref().is_some_and(|name| self.nodes.contains_key(name));
+                match is_known || task.status != "running" || task.address.is_some() {
+                    true => Vec::new(),
+                    false => vec![task.name(id)],
+                }
+            }
+        }
+    }
+
     /// Where a running task is.
     ///
     /// # Errors
@@ -145,12 +188,7 @@ impl Registry {
             return Err(format!("Error: Runner node '{name}' is offline"));
         }
         let url = node.url.parse().map_err(|_| format!("Error: Runner node '{name}' not found"))?;
-        let container = task.container.clone().unwrap_or_else(|| match task.kind {
-            Kind::Command => format!("kohakuriver-task-{id}"),
-            Kind::Vps => format!("kohakuriver-vps-{id}"),
-            Kind::Vm => format!("vm-{id}"),
-        });
-        Ok(Place::Runner { url, container, token: node.token.clone() })
+        Ok(Place::Runner { url, container: task.name(id), token: node.token.clone() })
     }
 
     /// Where the SSH server of a task is.

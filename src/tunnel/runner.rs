@@ -36,24 +36,34 @@ const ROOM: usize = 512 * 1024;
 #[derive(Default)]
 pub(crate) struct Runner {
     agents: Mutex<HashMap<String, Arc<Agent>>>,
-    sessions: AtomicU64,
+    /// Told when one has come or gone.
+    pub(super) changed: Notify,
+    /// Numbers of agents and sessions.
+    last: AtomicU64,
 }
 
 impl Runner {
     /// Serves an agent until it has gone. One of the same name that was there is told so and ended.
     pub(crate) async fn agent(&self, name: &str, socket: Socket, extended: bool) -> Error {
-        let agent = Arc::new(Agent { extended, out: Outbox::default(), routes: Mutex::default() });
+        let agent = Arc::new(Agent {
+            number: self.last.fetch_add(1, Ordering::Relaxed),
+            extended,
+            out: Outbox::default(),
+            routes: Mutex::default(),
+        });
         let before = self.agents.lock().insert(name.to_owned(), Arc::clone(&agent));
         if let Some(before) = before {
             tracing::info!("an agent was replaced");
             before.out.close(1008, "replaced by another agent");
         }
+        self.changed.notify_one();
         let why = carry(socket, &*agent).await;
         let mut agents = self.agents.lock();
         if agents.get(name).is_some_and(|now| Arc::ptr_eq(now, &agent)) {
             agents.remove(name);
         }
         drop(agents);
+        self.changed.notify_one();
         agent.end();
         why
     }
@@ -63,10 +73,16 @@ impl Runner {
         self.agents.lock().len()
     }
 
+    /// Their containers' names, each with a number that no two of them have.
+    pub(super) fn names(&self) -> HashMap<String, u64> {
+        let agents = self.agents.lock();
+        agents.iter().map(|(name, agent)| (name.clone(), agent.number)).collect()
+    }
+
     /// Serves a user's session with a container until either has gone.
     pub(crate) async fn session(&self, name: &str, socket: Socket, extended: bool) -> Error {
         let agent = self.agents.lock().get(name).cloned();
-        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
         let session = Arc::new(Session {
             number,
             extended,
@@ -95,6 +111,7 @@ impl Runner {
 
 /// A connected agent.
 struct Agent {
+    number: u64,
     /// It knows what is ours.
     extended: bool,
     out: Outbox,

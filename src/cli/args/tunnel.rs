@@ -110,6 +110,20 @@ pub(in crate::cli) struct TunnelRunner {
         env = "ALKNET_TUNNEL_LISTEN"
     )]
     pub(in crate::cli) listen: Bind,
+    /// Say in NATS which agents are here, so that any host finds them (nats://HOST:PORT); repeatable, for servers of one cluster
+    #[arg(
+        long = "registry",
+        value_name = "URL",
+        value_delimiter = ',',
+        env = "ALKNET_TUNNEL_REGISTRY"
+    )]
+    pub(in crate::cli) registry: Vec<String>,
+    /// The URL at which hosts reach this runner [default: where it listens]
+    #[arg(long, value_name = "URL", env = "ALKNET_TUNNEL_ADVERTISE")]
+    pub(in crate::cli) advertise: Option<String>,
+    /// What this node is called [default: host and port of that URL]
+    #[arg(long, value_name = "NAME", env = "ALKNET_TUNNEL_NODE")]
+    pub(in crate::cli) node: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) common: TunnelListen,
 }
@@ -132,9 +146,14 @@ pub(in crate::cli) struct TunnelHost {
         env = "ALKNET_TUNNEL_SSH_LISTEN"
     )]
     pub(in crate::cli) ssh_listen: String,
-    /// Nodes and tasks, as JSON
-    #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_REGISTRY")]
-    pub(in crate::cli) registry: Option<PathBuf>,
+    /// Nodes and tasks: a JSON file, or where runners say what they have (nats://HOST:PORT); repeatable, one file at most
+    #[arg(
+        long = "registry",
+        value_name = "PATH|URL",
+        value_delimiter = ',',
+        env = "ALKNET_TUNNEL_REGISTRY"
+    )]
+    pub(in crate::cli) registry: Vec<String>,
     /// A runner that is asked for tasks which the registry does not have; repeatable
     #[arg(
         long = "runner",

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, Subscriber};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -18,15 +18,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{Cluster, EVERYTHING, Hub, Reach};
-use crate::error::{Code, Error, Phase, Result};
+use crate::error::Result;
 use crate::event::codec::HEADER;
+use crate::nats::connect;
 use crate::scope::Scope;
 
 /// Where subjects begin.
 const PREFIX: &str = "alknet.events.";
-
-/// Limit for the first connection, and for each later one.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Limit for a NATS server's word that it knows of a subscription.
 const KNOWN_LIMIT: Duration = Duration::from_secs(2);
@@ -57,26 +55,21 @@ impl Nats {
         hub: &Arc<Hub>,
         scope: &Scope,
     ) -> Result<Arc<Self>> {
-        let addresses = servers
-            .iter()
-            .map(|server| server.parse::<ServerAddr>())
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .map_err(|e| Error::config(format!("an address of NATS is none: {e}")))?;
         let counting = Arc::downgrade(hub);
-        let options = ConnectOptions::new()
-            .name("alknet")
-            .no_echo()
-            .connection_timeout(CONNECT_LIMIT)
-            .client_capacity(MAX_OUTGOING)
-            .subscription_capacity(MAX_INCOMING)
-            .event_callback(move |event| {
-                tell(&event);
-                if let (Event::SlowConsumer(_), Some(hub)) = (&event, counting.upgrade()) {
-                    hub.counters.cluster.add(1);
-                }
-                std::future::ready(())
-            });
-        let client = options.connect(addresses).await.map_err(|e| failed(&e))?;
+        let options = |options: ConnectOptions| {
+            options
+                .no_echo()
+                .client_capacity(MAX_OUTGOING)
+                .subscription_capacity(MAX_INCOMING)
+                .event_callback(move |event| {
+                    tell(&event);
+                    if let (Event::SlowConsumer(_), Some(hub)) = (&event, counting.upgrade()) {
+                        hub.counters.cluster.add(1);
+                    }
+                    std::future::ready(())
+                })
+        };
+        let client = connect(servers, options).await?;
         let hub = Arc::downgrade(hub);
         Ok(Arc::new(Self { client, hub, scope: scope.clone(), wanted: Mutex::default() }))
     }
@@ -222,21 +215,6 @@ fn tell(event: &Event) {
         Event::SlowConsumer(_) => tracing::warn!("events of NATS were not taken fast enough"),
         _ => tracing::info!("NATS has something to say"),
     }
-}
-
-/// The failure of the first connection. Its own text may have a password in it.
-fn failed(error: &async_nats::ConnectError) -> Error {
-    let (code, why) = match error.kind() {
-        ConnectErrorKind::ServerParse => (Code::Config, "its address is none"),
-        ConnectErrorKind::Dns => (Code::System("ENOTFOUND"), "its name is not known"),
-        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-            (Code::System("EACCES"), "it refused the log-in")
-        }
-        ConnectErrorKind::TimedOut => (Code::System("ETIMEDOUT"), "it did not answer"),
-        ConnectErrorKind::Tls => (Code::System("EPROTO"), "TLS failed"),
-        _ => (Code::System("ECONNREFUSED"), "no server answers"),
-    };
-    Error::new(code, format!("cannot connect to NATS: {why}")).at(Phase::Listen)
 }
 
 #[cfg(test)]

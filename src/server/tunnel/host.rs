@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::agent::machine;
 use super::{Desk, deny, json, nowhere, port, tokens};
@@ -13,7 +14,8 @@ use crate::config::Bind;
 use crate::error::Result;
 use crate::http::{Head, Page, Site, Socket, Upgraded, query, segment};
 use crate::tunnel::{
-    First, Place, Registry, SshPlace, Tokens, Url, first, pass, reach, refuse, rules, token,
+    First, Leases, Place, Registry, SshPlace, Tokens, Url, first, pass, reach, refuse, rules,
+    status_of_agent, token,
 };
 
 /// What a host knows besides where it listens.
@@ -22,6 +24,8 @@ pub(crate) struct HostOptions {
     /// Where the SSH proxy listens, if it does.
     pub(crate) ssh_listen: Option<Bind>,
     pub(crate) registry: Option<PathBuf>,
+    /// Addresses of NATS, of one cluster, where runners say which agents they have.
+    pub(crate) nats: Vec<String>,
     /// Runners that are asked for tasks which the registry does not have: a connected agent is its own proof.
     pub(crate) runners: Vec<Url>,
     /// Shown to these.
@@ -47,6 +51,7 @@ pub(super) struct HostDesk {
     pub(super) state: Mutex<Arc<HostState>>,
     pub(super) options: HostOptions,
     pub(super) file: Option<PathBuf>,
+    pub(super) leases: Option<Arc<Leases>>,
 }
 
 impl Desk for HostDesk {
@@ -56,7 +61,10 @@ impl Desk for HostDesk {
         session.admit = Some(Box::new(move |head, parts| desk.admit(head, parts)));
         Site::default()
             .socket("/ws/forward/{}/{}", session)
-            .page("/api/status/{}", move |head, parts, _| ready(self.status(&head, &parts)).boxed())
+            .page("/api/status/{}", move |head, parts, _| {
+                let desk = Arc::clone(&self);
+                async move { desk.status(&head, &parts).await }.boxed()
+            })
             .otherwise(|head, _, _| ready(nowhere(&head)).boxed())
     }
 
@@ -94,7 +102,7 @@ impl HostDesk {
         }
     }
 
-    fn status(&self, head: &Head, parts: &[String]) -> Page {
+    async fn status(&self, head: &Head, parts: &[String]) -> Page {
         if head.method.as_str() != "GET" {
             return nowhere(head);
         }
@@ -104,7 +112,11 @@ impl HostDesk {
         if !id.is_some_and(welcome) && state.tokens.are_required() {
             return deny(401, "a token is needed");
         }
-        match id.and_then(|id| state.registry.status(id)) {
+        let status = match id {
+            Some(id) => self.status_of(&state, id).await,
+            None => None,
+        };
+        match status {
             Some(status) => json(200, &status),
             None => deny(404, "Task not found."),
         }
@@ -129,7 +141,9 @@ impl HostDesk {
             let proto = if udp { "udp" } else { "tcp" };
             format!("/ws/forward/{}/{port}?proto={proto}", segment(container))
         };
-        let place = match state.registry.place(id) {
+        let known = state.registry.place(id);
+        let found = if known.is_err() { self.find(state, id).await } else { None };
+        let place = match found.map(|(_, place)| place).map_or(known, Ok) {
             Err(_) if state.registry.task(id).is_none() && !self.options.runners.is_empty() => {
                 return self.search(user, id, path).await;
             }
@@ -158,6 +172,32 @@ impl HostDesk {
                     refuse(user, "Error: Failed to connect to runner: it has closed", 1011).await;
                 }
             },
+        }
+    }
+
+    /// A task whose agent another has said to have: the name of its node, and where to go.
+    async fn find(&self, state: &HostState, id: i64) -> Option<(String, Place)> {
+        let leases = self.leases.as_ref()?;
+        for container in state.registry.names(id) {
+            if let Some(lease) = leases.find(&container).await
+                && let Ok(url) = lease.url.parse()
+            {
+                let token = self.options.runner_token.clone();
+                return Some((lease.node, Place::Runner { url, container, token }));
+            }
+        }
+        None
+    }
+
+    async fn status_of(&self, state: &HostState, id: i64) -> Option<Value> {
+        match state.registry.status(id) {
+            None => match self.find(state, id).await? {
+                (node, Place::Runner { container, .. }) => {
+                    Some(status_of_agent(id, &container, &node))
+                }
+                (_, Place::Direct(_)) => None,
+            },
+            known => known,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The runner at its sockets.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{Desk, deny, nowhere, port, tokens};
 use crate::error::Result;
 use crate::http::{Head, Page, Site, Upgraded};
-use crate::tunnel::{Runner, Tokens, rules, token};
+use crate::tunnel::{Lease, Leases, Runner, Tokens, rules, token};
 
 /// Where agents come.
 const AGENT: &str = "agent";
@@ -22,6 +22,8 @@ pub(super) struct RunnerDesk {
     pub(super) runner: Runner,
     pub(super) tokens: Mutex<Tokens>,
     pub(super) file: Option<PathBuf>,
+    /// Where hosts look, and what they find.
+    pub(super) known: OnceLock<(Arc<Leases>, Lease)>,
 }
 
 impl Desk for RunnerDesk {
@@ -58,6 +60,14 @@ impl Desk for RunnerDesk {
     fn reload(&self) -> Result<()> {
         *self.tokens.lock() = tokens(self.file.as_deref())?;
         Ok(())
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some((leases, lease)) = self.known.get() {
+                leases.withdraw(&self.runner, lease).await;
+            }
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! `alknet tunnel runner` and `alknet tunnel host`.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::token;
@@ -9,32 +11,51 @@ use crate::cli::command::ready::ready;
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
 use crate::config::Bind;
-use crate::error::Result;
-use crate::server::{HostOptions, TunnelOptions, TunnelServer};
+use crate::error::{Error, Result};
+use crate::server::{HostOptions, RunnerOptions, TunnelOptions, TunnelServer};
 
 pub(super) async fn runner(
     options: &TunnelRunner,
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
-    let server = TunnelServer::runner(&listening(&options.listen, &options.common)).await?;
+    let runner = RunnerOptions {
+        nats: options.registry.clone(),
+        advertise: options.advertise.as_ref().map(|url| url.parse()).transpose()?,
+        node: options.node.clone(),
+    };
+    let listening = listening(&options.listen, &options.common);
+    let server = TunnelServer::runner(&listening, &runner).await?;
     run(&server, "runner", options.common.ready_fd, report, control).await
 }
 
 pub(super) async fn host(options: &TunnelHost, report: &Report, control: &Control) -> Result<Exit> {
     let runners = options.runners.iter().map(|url| url.parse()).collect::<Result<_>>()?;
+    let (registry, nats) = registries(&options.registry)?;
     let host = HostOptions {
         ssh_listen: match options.ssh_listen.as_str() {
             "none" => None,
             at => Some(at.parse()?),
         },
-        registry: options.registry.clone(),
+        registry,
+        nats,
         runners,
         runner_token: token(options.token_file.as_deref())?,
         insecure: options.common.insecure,
     };
     let server = TunnelServer::host(&listening(&options.listen, &options.common), host).await?;
     run(&server, "host", options.common.ready_fd, report, control).await
+}
+
+/// The file, and the addresses of NATS.
+fn registries(all: &[String]) -> Result<(Option<PathBuf>, Vec<String>)> {
+    let (nats, files): (Vec<&String>, Vec<&String>) =
+        all.iter().partition(|one| one.contains("://"));
+    match files[..] {
+        [] => Ok((None, nats.into_iter().cloned().collect())),
+        [file] => Ok((Some(file.into()), nats.into_iter().cloned().collect())),
+        _ => Err(Error::config("--registry: one file, and addresses of NATS")),
+    }
 }
 
 fn listening(listen: &Bind, common: &TunnelListen) -> TunnelOptions {
