@@ -91,7 +91,8 @@ impl Gate {
             Ok(()) => {
                 drop(state);
                 let gate = Arc::clone(self);
-                Some(Place::new(gate, source, now))
+                let remote = ends.remote.map(|remote| remote.ip().to_canonical());
+                Some(Place::new(gate, source, remote, now))
             }
             Err(reason) => {
                 let told = source
@@ -99,8 +100,9 @@ impl Gate {
                     .is_some_and(|visits| std::mem::replace(&mut visits.refusal_told, true));
                 drop(state);
                 if !told {
-                    let remote_addr = shown(source);
-                    tracing::info!(%remote_addr, reason, "connection refused");
+                    let remote_addr = shown(source, ends.remote.map(|at| at.ip().to_canonical()));
+                    let endpoint = source.and_then(Source::endpoint).map(tracing::field::display);
+                    tracing::info!(%remote_addr, reason, endpoint, "connection refused");
                 }
                 None
             }
@@ -195,8 +197,12 @@ fn drops_early(waiting: usize, start: usize, full: usize, chance: u64) -> bool {
     chance < EARLY_DROP + (100 - EARLY_DROP) * above / width
 }
 
-pub(super) fn shown(source: Option<Source>) -> String {
-    source.map(|source| source.to_string()).unwrap_or_default()
+/// Whom a log line is about: of an endpoint the address at which it is, if it has one.
+pub(super) fn shown(source: Option<Source>, remote: Option<IpAddr>) -> String {
+    match source {
+        Some(Source::Network(network)) => network.to_string(),
+        _ => remote.map(|ip| ip.to_string()).unwrap_or_default(),
+    }
 }
 
 /// Addresses, networks and patterns of addresses, as in `from="…"`; none when the list is empty.

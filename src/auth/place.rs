@@ -1,11 +1,13 @@
 //! Places that the gate gave: of a connection before log-in, of a session after it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Offence;
 use super::gate::{Gate, shown};
 use super::source::Source;
+use crate::io::EndpointId;
 
 /// Log lines about one source in a second (reference table: logs).
 const MOST_LINES: u32 = 20;
@@ -15,6 +17,8 @@ const MOST_LINES: u32 = 20;
 pub(crate) struct Place {
     gate: Arc<Gate>,
     source: Option<Source>,
+    /// Where it comes from, for the log.
+    remote: Option<IpAddr>,
     offence: Offence,
     begun: Instant,
     /// It did nothing that a penalty is for.
@@ -24,8 +28,19 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(gate: Arc<Gate>, source: Option<Source>, begun: Instant) -> Self {
-        Self { gate, source, offence: Offence::default(), begun, is_harmless: false, left: false }
+    pub(super) fn new(
+        gate: Arc<Gate>,
+        source: Option<Source>,
+        remote: Option<IpAddr>,
+        begun: Instant,
+    ) -> Self {
+        let (is_harmless, left) = (false, false);
+        Self { gate, source, remote, offence: Offence::default(), begun, is_harmless, left }
+    }
+
+    /// The key that the transport has proved, when that is whom limits are counted against.
+    pub(crate) fn endpoint(&self) -> Option<EndpointId> {
+        self.source.and_then(Source::endpoint)
     }
 
     /// Notes why the connection will end; of several reasons the gravest counts.
@@ -92,8 +107,9 @@ impl Drop for Place {
             .and_then(|jail| jail.add(source, self.offence, Instant::now()));
         drop(state);
         if let Some(time) = sentence {
-            let (remote_addr, seconds) = (shown(Some(source)), time.as_secs());
-            tracing::warn!(%remote_addr, seconds, offence = ?self.offence, "source refused for a while");
+            let (remote_addr, seconds) = (shown(Some(source), self.remote), time.as_secs());
+            let endpoint = source.endpoint().map(tracing::field::display);
+            tracing::warn!(%remote_addr, seconds, offence = ?self.offence, endpoint, "source refused for a while");
         }
     }
 }

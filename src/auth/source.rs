@@ -21,6 +21,13 @@ impl Source {
         ends.endpoint.map(Self::Endpoint).or_else(network)
     }
 
+    pub(super) fn endpoint(self) -> Option<EndpointId> {
+        match self {
+            Self::Network(_) => None,
+            Self::Endpoint(id) => Some(id),
+        }
+    }
+
     /// One IPv6 subscriber has a /64, so that is one source.
     pub(super) fn network(ip: IpAddr) -> Self {
         Self::Network(match ip.to_canonical() {

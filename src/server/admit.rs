@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::field::display;
+
 use crate::auth::{Gate, Offence};
-use crate::io::Ends;
+use crate::io::{EndpointId, Ends};
 use crate::listen::{Incoming, Listener, serve as accept_loop};
 use crate::scope::Scope;
 use crate::ssh::{self, Policy};
@@ -31,27 +33,29 @@ pub(super) fn accept_all(
 struct Visit {
     source: String,
     port: u16,
+    endpoint: Option<EndpointId>,
     transport: &'static str,
     begun: Instant,
 }
 
 impl Visit {
     fn begin(ends: &Ends) -> Self {
-        let source = match (ends.remote, &ends.endpoint) {
-            (Some(remote), _) => remote.ip().to_canonical().to_string(),
-            (None, Some(endpoint)) => endpoint.to_string(),
-            (None, None) => String::new(),
-        };
+        let source = ends.remote.map(|remote| remote.ip().to_canonical().to_string());
+        let (source, endpoint) = (source.unwrap_or_default(), ends.endpoint);
         let (port, transport) = (ends.remote.map_or(0, |remote| remote.port()), ends.transport);
-        tracing::info!(remote_addr = %source, remote_port = port, %transport, "connection opened");
-        Self { source, port, transport, begun: Instant::now() }
+        let key = endpoint.map(display);
+        tracing::info!(
+            remote_addr = %source, remote_port = port, %transport, endpoint = key, "connection opened"
+        );
+        Self { source, port, endpoint, transport, begun: Instant::now() }
     }
 
     fn end(self) {
-        let Self { source, port, transport, begun } = self;
+        let Self { source, port, endpoint, transport, begun } = self;
+        let endpoint = endpoint.map(display);
         let duration = begun.elapsed().as_millis() as f64 / 1000.0;
         tracing::info!(
-            remote_addr = %source, remote_port = port, %transport, duration, "connection closed"
+            remote_addr = %source, remote_port = port, %transport, endpoint, duration, "connection closed"
         );
     }
 }

@@ -16,7 +16,7 @@ use super::session::Info;
 use super::written::Inbox;
 use crate::auth::{Member, Offence, Place};
 use crate::error::{Code, Error, Phase};
-use crate::io::{Connected, Ends};
+use crate::io::{Connected, EndpointId, Ends};
 use crate::scope::Scope;
 
 /// How long a session may take to send its disconnect and close: with all else, closing a server takes no more than 2 s.
@@ -41,6 +41,11 @@ impl Door {
     /// Whether one more line about the client may be logged now.
     pub(super) fn may_log(&self) -> bool {
         self.0.lock().as_ref().is_none_or(Place::may_log)
+    }
+
+    /// The key by which the transport knows the client.
+    pub(super) fn endpoint(&self) -> Option<EndpointId> {
+        self.0.lock().as_ref().and_then(Place::endpoint)
     }
 
     /// Exchanges the place for one among the sessions. `Err` says why there is none.

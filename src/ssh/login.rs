@@ -204,13 +204,14 @@ impl Attempts {
         }
         let remote_addr = self.source.map(|source| source.to_string()).unwrap_or_default();
         let (user, key_fingerprint) = (printable(user), proof.fingerprint());
+        let endpoint = self.door.as_ref().and_then(Door::endpoint).map(tracing::field::display);
         match proof.certificate() {
             None => {
-                tracing::info!(%remote_addr, %user, %key_fingerprint, %result, reason, "auth attempt");
+                tracing::info!(%remote_addr, %user, %key_fingerprint, endpoint, %result, reason, "auth attempt");
             }
             Some(CertificateInfo { id, serial, ca_fingerprint, .. }) => {
                 let certificate = printable(&id);
-                tracing::info!(%remote_addr, %user, %key_fingerprint, %certificate, serial, %ca_fingerprint, %result, reason, "auth attempt");
+                tracing::info!(%remote_addr, %user, %key_fingerprint, endpoint, %certificate, serial, %ca_fingerprint, %result, reason, "auth attempt");
             }
         }
     }
