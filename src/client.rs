@@ -1,6 +1,8 @@
 //! Composition, client side: options → key, dial, handshake, channel.
 
 mod attempt;
+#[cfg(feature = "iroh")]
+mod bridge;
 mod forward;
 mod jump;
 mod lanes;
@@ -37,10 +39,12 @@ use crate::target::{HostPort, Target};
 #[cfg(feature = "tls")]
 use crate::transport::TlsTrust;
 #[cfg(feature = "iroh")]
-use crate::transport::iroh::IrohWay;
+use crate::transport::iroh::{IrohWay, StartBridge};
 use crate::transport::{Outward, way};
 
 use attempt::{Attempt, Path};
+#[cfg(feature = "iroh")]
+use bridge::bridge;
 use jump::Leg;
 
 pub use crate::dial::Proxy;
@@ -302,7 +306,8 @@ impl ConnectOptions {
     #[cfg(feature = "iroh")]
     fn path_to_peer(&self, leg: &Leg, peer: &str) -> Result<Path> {
         let (relay, proxy) = (self.iroh_relay.as_deref(), self.proxy.clone());
-        let way = IrohWay::new(peer, &self.iroh_addresses, relay, proxy.as_ref())?;
+        let by = proxy.clone().map(|proxy| (proxy, bridge as StartBridge));
+        let way = IrohWay::new(peer, &self.iroh_addresses, relay, by)?;
         let name = HostPort { host: way.id(), port: 22 };
         let known = self.known_hosts.as_deref();
         let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &name)?;

@@ -24,7 +24,7 @@ impl Route {
         Self(Arc::new(Direct))
     }
 
-    #[cfg(feature = "ws")]
+    #[cfg(any(feature = "iroh", feature = "ws"))]
     pub(super) fn through(dialer: Arc<dyn Dialer>) -> Self {
         Self(dialer)
     }

@@ -18,6 +18,8 @@ pub(super) struct Bindings {
     /// With real ports.
     pub(super) listening: Vec<(Transport, SocketAddr)>,
     pub(super) endpoint: Option<EndpointId>,
+    /// Where `endpoint` is besides, when it listens on a wildcard address.
+    direct: Vec<SocketAddr>,
     /// The relay of `endpoint`.
     relay: Option<String>,
 }
@@ -30,9 +32,10 @@ impl Bindings {
             (Some((Transport::Iroh, _)), Some(id)) => {
                 let text = format!("alknet://{id}?host-key={host_key}&transport=iroh");
                 let listening = self.listening.iter().filter(|(by, _)| *by == Transport::Iroh);
-                let add =
-                    |text, (_, at): &(_, SocketAddr)| format!("{text}&address={}", reachable(*at));
-                let text = listening.fold(text, add);
+                let own = listening.map(|(_, at)| reachable(*at)).collect::<Vec<_>>();
+                let more = self.direct.iter().copied().filter(|at| !own.contains(at));
+                let all = own.iter().copied().chain(more);
+                let text = all.fold(text, |text, at| format!("{text}&address={at}"));
                 match &self.relay {
                     Some(relay) => format!("{text}&relay={relay}"),
                     None => text,
@@ -74,8 +77,8 @@ pub(super) async fn bind_all(
                 ));
             }
             Transport::Iroh => {
-                let (bound, id) = listen_by_iroh(options, place, scope).await?;
-                all.endpoint = Some(id);
+                let (bound, id, direct) = listen_by_iroh(options, place, scope).await?;
+                (all.endpoint, all.direct) = (Some(id), direct);
                 bound
             }
             _ => listen(place, settings).await?,
@@ -94,12 +97,12 @@ async fn listen_by_iroh(
     options: &ServeOptions,
     place: &Place,
     scope: &Scope,
-) -> Result<(Bound<Arrival>, EndpointId)> {
+) -> Result<(Bound<Arrival>, EndpointId, Vec<SocketAddr>)> {
     let (path, insecure) = (options.iroh_key.clone(), options.insecure_permissions);
     let key = scope.blocking(move || endpoint_key(path.as_deref(), insecure)).await??;
     let relay = options.iroh_relay.as_deref();
-    let (bound, id) = crate::transport::iroh::listen(&place.at, &key, relay, scope).await?;
-    Ok((bound.plain(), id))
+    let found = crate::transport::iroh::listen(&place.at, &key, relay, scope).await?;
+    Ok((found.bound.plain(), found.id, found.direct))
 }
 
 #[cfg(not(feature = "iroh"))]
@@ -107,6 +110,6 @@ async fn listen_by_iroh(
     _options: &ServeOptions,
     _place: &Place,
     _scope: &Scope,
-) -> Result<(Bound<Arrival>, EndpointId)> {
+) -> Result<(Bound<Arrival>, EndpointId, Vec<SocketAddr>)> {
     Err(crate::transport::no_iroh())
 }

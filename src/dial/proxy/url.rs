@@ -39,27 +39,6 @@ impl FromStr for Proxy {
     }
 }
 
-impl Proxy {
-    /// The URL again, with the login, of a proxy that speaks HTTP: for a library that wants one.
-    #[cfg(feature = "iroh")]
-    pub(crate) fn http_url(&self) -> Option<Zeroizing<String>> {
-        let login = self.login.as_ref().map(|Login { user, password }| {
-            Zeroizing::new(format!("{}:{}@", encode(user).as_str(), encode(password).as_str()))
-        });
-        let login = login.unwrap_or_default();
-        (self.kind == Kind::Http).then(|| format!("http://{}{}", login.as_str(), self.at).into())
-    }
-}
-
-#[cfg(feature = "iroh")]
-fn encode(text: &str) -> Zeroizing<String> {
-    let sign = |byte: u8| match byte.is_ascii_alphanumeric() {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    Zeroizing::new(text.bytes().map(sign).collect())
-}
-
 fn login(text: &str) -> Result<Login> {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
     let user = decode(user)?.to_string();

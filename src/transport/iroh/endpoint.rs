@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use iroh::endpoint::{Builder, QuicTransportConfig, presets};
-use iroh::{Endpoint, RelayMode, RelayUrl, SecretKey};
+use iroh::endpoint::{Builder, NetReportConfig, QuicTransportConfig, presets};
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl, SecretKey};
 use tokio::net::lookup_host;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Mutex;
 
-use super::ALPN;
+use super::{ALPN, Bridge, StartBridge};
 use crate::dial::Proxy;
 use crate::error::{Code, Error, Phase, Result};
 use crate::scope::Scope;
@@ -50,6 +50,26 @@ struct Use {
 pub(super) struct Shared {
     pub(super) endpoint: Endpoint,
     scope: Scope,
+    bridge: Option<Bridge>,
+}
+
+impl Shared {
+    /// Ready when the proxy has failed to lead to the relay, `since` then.
+    pub(super) async fn bridge_failure(&self, since: Instant) -> Error {
+        let Some(mut failed) = self.bridge.as_ref().map(|bridge| bridge.failed.clone()) else {
+            return std::future::pending().await;
+        };
+        loop {
+            if let Some((at, error)) = &*failed.borrow_and_update()
+                && *at >= since
+            {
+                return error.clone();
+            }
+            if failed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
 }
 
 impl Drop for Shared {
@@ -64,9 +84,10 @@ impl Drop for Shared {
 /// The endpoint to dial from. Its key is the process's own: who logs in is proved by SSH.
 pub(super) async fn dialling(
     relay: Option<&RelayUrl>,
-    proxy: Option<&Proxy>,
+    proxy: Option<&(Proxy, StartBridge)>,
 ) -> Result<Arc<Shared>> {
-    let fit = Use { runtime: Handle::current().id(), relay: relay.cloned(), proxy: proxy.cloned() };
+    let through = proxy.map(|(proxy, _)| proxy.clone());
+    let fit = Use { runtime: Handle::current().id(), relay: relay.cloned(), proxy: through };
     let mut known = DIALLING.lock().await;
     let found = known.iter().position(|dialling| dialling.fit == fit);
     let found = found.map(|at| known.remove(at));
@@ -82,12 +103,19 @@ pub(super) async fn dialling(
     }
     let key = found.map_or_else(SecretKey::generate, |found| found.key);
     let mut builder = builder(key.clone(), relay);
-    if let Some(url) = proxy.and_then(Proxy::http_url) {
-        let url: RelayUrl =
-            url.parse().map_err(|_| Error::config("the proxy is no URL for iroh"))?;
-        builder = builder.clear_ip_transports().proxy_url(url.into());
-    }
-    let bound = bind(builder, &Scope::new()).await;
+    let bridge = match (proxy, relay) {
+        (Some((proxy, start)), Some(relay)) => {
+            // Nobody else on this machine is to use it: a fresh key is as good as any password.
+            let password = SecretKey::generate().public().to_string();
+            let bridge = start(proxy.clone(), place_of(relay)?, password).await?;
+            let url: RelayUrl =
+                bridge.url.parse().map_err(|_| Error::config("the proxy has no URL"))?;
+            builder = through_proxy(builder, relay, url);
+            Some(bridge)
+        }
+        _ => None,
+    };
+    let bound = bind(builder, &Scope::new(), bridge).await;
     let shared = bound.as_ref().map(Arc::downgrade).unwrap_or_default();
     known.push(Dialling { fit, key, shared });
     // The one that was used last is at the end.
@@ -117,7 +145,7 @@ pub(super) async fn listening(
     };
     let builder = builder(SecretKey::from_bytes(key), relay).clear_ip_transports();
     let builder = builder.bind_addr(address).map_err(|e| failed(&e))?;
-    bind(builder, scope).await.map_err(|e| failed(&e))
+    bind(builder, scope, None).await.map_err(|e| failed(&e))
 }
 
 fn builder(key: SecretKey, relay: Option<&RelayUrl>) -> Builder {
@@ -125,6 +153,9 @@ fn builder(key: SecretKey, relay: Option<&RelayUrl>) -> Builder {
         Some(relay) => RelayMode::custom([relay.clone()]),
         None => RelayMode::Disabled,
     };
+    let mut reports = NetReportConfig::default();
+    // Else the relay's host is asked for a page in the clear.
+    reports.captive_portal_check = false;
     let quic = QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(1_u32.into())
         .max_concurrent_uni_streams(0_u32.into())
@@ -137,13 +168,27 @@ fn builder(key: SecretKey, relay: Option<&RelayUrl>) -> Builder {
         .secret_key(key)
         .alpns(vec![ALPN.to_vec()])
         .relay_mode(relays)
+        .net_report_config(reports)
         .transport_config(quic)
 }
 
-async fn bind(builder: Builder, scope: &Scope) -> Result<Arc<Shared>> {
+/// Everything by the relay, and nothing past the proxy: no UDP, no look-up of the relay's name.
+fn through_proxy(builder: Builder, relay: &RelayUrl, proxy: RelayUrl) -> Builder {
+    let relays = RelayMap::from(RelayConfig::new(relay.clone(), None));
+    builder.clear_ip_transports().relay_mode(RelayMode::Custom(relays)).proxy_url(proxy.into())
+}
+
+/// Host and port of a relay, as its client asks a proxy for them.
+fn place_of(relay: &RelayUrl) -> Result<HostPort> {
+    let host = relay.host_str().unwrap_or_default();
+    let port = relay.port_or_known_default().unwrap_or_default();
+    HostPort::parse(&format!("{host}:{port}"), None)
+}
+
+async fn bind(builder: Builder, scope: &Scope, bridge: Option<Bridge>) -> Result<Arc<Shared>> {
     let endpoint = builder.bind().await.map_err(|e| {
         Error::new(Code::System("EADDRNOTAVAIL"), format!("cannot bind an endpoint: {e}"))
             .at(Phase::Tcp)
     })?;
-    Ok(Arc::new(Shared { endpoint, scope: scope.clone() }))
+    Ok(Arc::new(Shared { endpoint, scope: scope.clone(), bridge }))
 }

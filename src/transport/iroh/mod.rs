@@ -6,10 +6,11 @@
 mod endpoint;
 mod stream;
 
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -17,6 +18,7 @@ use futures_util::{FutureExt, StreamExt};
 use iroh::endpoint::{Connection, IncomingAddr};
 use iroh::{EndpointAddr, PublicKey, RelayUrl};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{Bound, Way};
 use crate::config::Transport;
@@ -42,12 +44,25 @@ const MOST_TRUSTED: usize = 64;
 /// Longest QUIC handshake (reference table: TLS).
 const GREETING_LIMIT: Duration = Duration::from_secs(10);
 
+/// An HTTP proxy of this process's own: the one kind that a relay's client knows.
+pub(crate) struct Bridge {
+    /// With user and password.
+    pub(crate) url: String,
+    /// When and why the proxy behind it did not lead to the relay the last time.
+    pub(crate) failed: watch::Receiver<Option<(Instant, Error)>>,
+    /// Listens while it is there.
+    pub(crate) _listener: Box<dyn Any + Send + Sync>,
+}
+
+/// Makes a bridge to a relay through a proxy, for whoever knows the password.
+pub(crate) type StartBridge = fn(Proxy, HostPort, String) -> BoxFuture<'static, Result<Bridge>>;
+
 /// How to get to a peer.
 pub(crate) struct IrohWay {
     peer: PublicKey,
     addresses: Vec<SocketAddr>,
     relay: Option<RelayUrl>,
-    proxy: Option<Proxy>,
+    proxy: Option<(Proxy, StartBridge)>,
 }
 
 impl IrohWay {
@@ -57,7 +72,7 @@ impl IrohWay {
         peer: &str,
         addresses: &[SocketAddr],
         relay: Option<&str>,
-        proxy: Option<&Proxy>,
+        proxy: Option<(Proxy, StartBridge)>,
     ) -> Result<Self> {
         let relay = relay.map(parse_relay).transpose()?;
         if relay.is_none() && addresses.is_empty() {
@@ -69,11 +84,7 @@ impl IrohWay {
                 "through a proxy a peer is only reached by a relay: set irohRelay",
             ));
         }
-        if proxy.is_some_and(|proxy| proxy.http_url().is_none()) {
-            return Err(Error::config("a relay can only be reached through a proxy of kind http"));
-        }
-        let addresses = addresses.to_vec();
-        Ok(Self { peer: parse_id(peer)?, addresses, relay, proxy: proxy.cloned() })
+        Ok(Self { peer: parse_id(peer)?, addresses: addresses.to_vec(), relay, proxy })
     }
 
     /// The peer's id as it is printed.
@@ -82,7 +93,15 @@ impl IrohWay {
     }
 
     async fn connect(&self) -> Result<Connected> {
+        let begun = Instant::now();
         let shared = dialling(self.relay.as_ref(), self.proxy.as_ref()).await?;
+        tokio::select! {
+            failure = shared.bridge_failure(begun) => Err(failure),
+            connected = self.connect_from(Arc::clone(&shared)) => connected,
+        }
+    }
+
+    async fn connect_from(&self, shared: Arc<Shared>) -> Result<Connected> {
         let mut peer = EndpointAddr::new(self.peer);
         if let Some(relay) = &self.relay {
             peer = peer.with_relay_url(relay.clone());
@@ -121,13 +140,22 @@ pub(crate) async fn listen(
     key: &[u8; 32],
     relay: Option<&str>,
     scope: &Scope,
-) -> Result<(Bound, EndpointId)> {
+) -> Result<Listening> {
     let relay = relay.map(parse_relay).transpose()?;
     let shared = listening(at, key, relay.as_ref(), scope).await?;
     let addresses = shared.endpoint.bound_sockets();
     let id = EndpointId(*shared.endpoint.id().as_bytes());
+    let direct = shared.endpoint.addr().ip_addrs().copied().collect();
     let listener = Box::new(IrohListener { shared, greeted: FuturesUnordered::new() });
-    Ok((Bound { listeners: vec![listener], addresses }, id))
+    Ok(Listening { bound: Bound { listeners: vec![listener], addresses }, id, direct })
+}
+
+/// What listens, and how it is found.
+pub(crate) struct Listening {
+    pub(crate) bound: Bound,
+    pub(crate) id: EndpointId,
+    /// Of the interfaces that it listens on.
+    pub(crate) direct: Vec<SocketAddr>,
 }
 
 type Greeting = BoxFuture<'static, Option<(Connection, Option<SocketAddr>)>>;
@@ -244,14 +272,14 @@ mod tests {
     fn a_peer_must_be_somewhere() {
         let id = iroh::SecretKey::generate().public().to_string();
         let here = [SocketAddr::from(([127, 0, 0, 1], 1))];
-        let http: Proxy = "http://proxy:1".parse().unwrap();
-        let socks: Proxy = "socks5://proxy:1".parse().unwrap();
+        let proxy: Proxy = "http://proxy:1".parse().unwrap();
+        let no_bridge: StartBridge = |_, _, _| async { Err(Error::config("none")) }.boxed();
+        let proxy = || Some((proxy.clone(), no_bridge));
         let relay = Some("https://relay.example");
         assert!(IrohWay::new(&id, &here, None, None).is_ok());
-        assert!(IrohWay::new(&id, &[], relay, Some(&http)).is_ok());
+        assert!(IrohWay::new(&id, &[], relay, proxy()).is_ok());
         assert!(IrohWay::new(&id, &[], None, None).is_err());
-        assert!(IrohWay::new(&id, &here, None, Some(&http)).is_err());
-        assert!(IrohWay::new(&id, &[], relay, Some(&socks)).is_err());
+        assert!(IrohWay::new(&id, &here, None, proxy()).is_err());
         assert!(IrohWay::new(&id, &[], Some("relay.example"), None).is_err());
         assert!(IrohWay::new("no id", &here, None, None).is_err());
     }
