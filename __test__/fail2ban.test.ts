@@ -2,12 +2,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
-import { openSession } from '../index.js'
+import { type AlknetTransport, openSession } from '../index.js'
 import { rejection } from './support/alknet.js'
 import { serveAlknet } from './support/cli.js'
 import { clientKey, hostKey, scratch, strangerKey } from './support/keys.js'
 import { describeWith, peerPath } from './support/peers.js'
 import { start } from './support/program.js'
+import { over } from './support/transports.js'
 
 const filter = fileURLToPath(new URL('../docs/fail2ban/alknet.conf', import.meta.url))
 
@@ -44,4 +45,28 @@ describeWith('fail2ban-regex', 'the filter for fail2ban', () => {
       expect(await banned(log)).toEqual(Array(5).fill('127.0.0.1'))
     },
   )
+
+  it.each<[AlknetTransport, string]>([
+    ['tls', 'text'],
+    ['ws', 'json'],
+  ])('finds who came by %s, in a log of %s', async (transport, format) => {
+    const log = join(scratch(), `log.${transport}.${format}`)
+    const { serve, connect } = await over(transport)
+    const { tlsCert = '', tlsKey = '' } = serve as Record<string, string>
+    const tls = tlsCert && ['--tls-cert', tlsCert, '--tls-key', tlsKey]
+    const args = ['--transport', transport, '--log-file', log, '--log-format', format]
+    const { connectionString = '' } = await serveAlknet([...args, ...tls])
+    const { transport: _, ...trust } = connect ?? {}
+    const logIn = (identity: string) =>
+      openSession(connectionString, { ...trust, identity, reconnect: false })
+    await (await logIn((await clientKey()).path)).close()
+    const stranger = (await strangerKey()).path
+    // The line about the source comes when its connection is gone, which may be after the client has heard.
+    while (!readFileSync(log, 'utf8').includes('source refused for a while')) {
+      await rejection(logIn(stranger))
+    }
+    const meant = readFileSync(log, 'utf8').match(/result"?[:=]"?reject|refused for a while/g)
+    expect(meant?.length).toBeGreaterThan(1)
+    expect(await banned(log)).toEqual(meant?.map(() => '127.0.0.1'))
+  })
 })

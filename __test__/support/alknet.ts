@@ -45,6 +45,16 @@ export async function reach(
   return { server: address, hostKeys: server.hostKeyFingerprint, identity }
 }
 
+/** The same for a server of any transport; `options` are more of the client's. */
+export async function meet(
+  server: AlknetServer,
+  options?: AlknetConnectOptions,
+): Promise<AlknetConnectOptions> {
+  const { server: address, ...rest } = await reach(server)
+  const { endpointId: peer, addresses: irohAddress } = server
+  return { ...rest, ...(peer ? { peer, irohAddress } : { server: address }), ...options }
+}
+
 /** The next stream that `server` accepts. */
 export function nextConnection(server: AlknetServer): Promise<AlknetConnection> {
   return new Promise((resolve) => {
@@ -67,7 +77,7 @@ export interface PairOptions {
 export async function pair(options?: PairOptions): Promise<Pair & { server: AlknetServer }> {
   const server = await startServer(options?.serve)
   const accepted = nextConnection(server)
-  const client = discard(await connect({ ...(await reach(server)), ...options?.connect }))
+  const client = discard(await connect(await meet(server, options?.connect)))
   return { server, client, peer: (await accepted).stream }
 }
 
@@ -80,7 +90,7 @@ export interface SessionPair {
 
 export async function sessionPair(options?: PairOptions): Promise<SessionPair> {
   const server = await startServer(options?.serve)
-  const session = await openSession({ ...(await reach(server)), ...options?.connect })
+  const session = await openSession(await meet(server, options?.connect))
   afterwards(() => session.close())
   const open = async () => {
     const accepted = nextConnection(server)

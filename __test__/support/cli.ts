@@ -17,6 +17,8 @@ export interface Served {
   program: Program
   /** `host:port`. */
   server: string
+  /** All that a client needs but its key; of ours alone. */
+  connectionString?: string
   port: number
   hostKey: KeyPair
   user: string
@@ -31,9 +33,15 @@ export async function serveAlknet(
   const keys = ['--key', key.path, '--authorized-keys', (await clientKey()).publicPath]
   const listen = ['--listen', more?.listen ?? '127.0.0.1:0', '--json']
   const program = run(more?.under, ['serve', ...keys, ...listen, ...args], plainEnv)
-  const { addresses } = await program.json<{ addresses: [string] }>()
+  const { addresses, connectionString } = await program.json<Listening>()
   const [server] = addresses
-  return { program, server, port: Number(server.split(':')[1]), hostKey: key, user: 'visitor' }
+  const port = Number(server.split(':')[1])
+  return { program, server, connectionString, port, hostKey: key, user: 'visitor' }
+}
+
+interface Listening {
+  addresses: [string]
+  connectionString: string
 }
 
 function run(under: readonly string[] = [], words: string[], env: NodeJS.ProcessEnv): Program {

@@ -33,7 +33,7 @@ export const transports: readonly AlknetTransport[] = ['tcp', 'tls', 'ws', 'wss'
 
 /** What both ends of a `pair()` or `sessionPair()` need to meet over `transport`. */
 export async function over(transport: AlknetTransport): Promise<PairOptions> {
-  if (transport === 'tcp' || transport === 'ws') {
+  if (transport !== 'tls' && transport !== 'wss') {
     return { serve: { transport }, connect: { transport } }
   }
   const own = await certificate()

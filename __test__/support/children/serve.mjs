@@ -46,4 +46,6 @@ const actions = {
 }
 
 actions[action]()
-console.log(JSON.stringify({ server: server.addresses[0], hostKeys: server.hostKeyFingerprint }))
+const { addresses, endpointId: peer, hostKeyFingerprint: hostKeys } = server
+const at = peer ? { peer, irohAddress: addresses } : { server: addresses[0] }
+console.log(JSON.stringify({ ...at, hostKeys }))
