@@ -11,6 +11,7 @@ const page = new URL('../BENCHMARKS.md', import.meta.url)
 for (const [section, file] of [
   ['comparisons', 'latest'],
   ['forwards', 'forwards'],
+  ['transports', 'transports'],
 ]) {
   await write(section, file, async (result) => {
     const modules = metricNames.map(async (name) => [name, await loadMetric(name)])

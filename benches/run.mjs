@@ -34,7 +34,8 @@ async function main() {
 function prepare({ build, metrics, peers }) {
   const args = [path.join(here, 'prepare.mjs')]
   if (build && peers.some(isOurs)) args.push('--build')
-  if (metrics.some((name) => families.forwards.includes(name))) args.push('--program')
+  const programs = [...families.forwards, ...families.transports]
+  if (metrics.some((name) => programs.includes(name))) args.push('--program')
   const child = spawn(process.execPath, args, { stdio: ['ignore', 2, 2] })
   return new Promise((resolve, reject) => {
     child.on('error', reject)
@@ -44,10 +45,11 @@ function prepare({ build, metrics, peers }) {
   })
 }
 
-// Only full runs replace the figures that BENCHMARKS.md is made from: forwards have a file of their own, the rest has another.
+// Only full runs replace the figures that BENCHMARKS.md is made from: forwards and transports have files of their own, the rest
+// has another.
 function save(result, options) {
-  const { forwards, ...others } = families
-  const files = { forwards, latest: Object.values(others).flat() }
+  const { forwards, transports, ...others } = families
+  const files = { forwards, transports, latest: Object.values(others).flat() }
   const full = Object.entries(files).filter(([, wanted]) => isFull(options, wanted))
   for (const [name, wanted] of full) write(name, only(result, wanted))
   const [name] = full.map(([name]) => name)

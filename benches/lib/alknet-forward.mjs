@@ -18,8 +18,7 @@ export async function startAlknet(context, target, { serve = [], connect = [] } 
   const server = await startProcess(program, ['serve', ...keys, ...listen, '--json', ...serve], {
     ready: event('listening'),
   })
-  const { addresses, hostKeyFingerprint } = server.ready
-  const reach = [addresses[0], '-i', clientKey, '--host-key', hostKeyFingerprint]
+  const reach = [server.ready.connectionString, '-i', clientKey]
   const forward = ['-L', `127.0.0.1:0:127.0.0.1:${target}`, '--no-socks5', '--json']
   const client = await startProcess(program, ['connect', ...reach, ...forward, ...connect], {
     ready: event('listening'),

@@ -88,6 +88,50 @@ const plain = [
   },
 ].map((bar) => ({ ...bar, own: 'forward-alknet-plain' }))
 
+// The transports, against TCP: TLS is a second layer of cryptography. Iroh against a forwarder on the same QUIC.
+const transports = [
+  ...['down', 'up'].flatMap((way) =>
+    [
+      ['tls', 0.65],
+      ['ws', 0.7],
+    ].map(([transport, least]) => ({
+      title: `${transport} ${way}`,
+      value: `transport_${way}_MBps`,
+      own: `alknet-${transport}`,
+      must: { least, than: ['alknet'] },
+    })),
+  ),
+  {
+    title: 'iroh, first byte of a process',
+    value: 'transport_connect_first_ms',
+    own: 'alknet-iroh',
+    must: { most: 200 },
+  },
+  ...['down1', 'up1', 'down8', 'up8'].map((kind) => ({
+    title: `iroh forward ${kind}`,
+    value: `iroh_forward_${kind}_MBps`,
+    must: { least: 0.9, than: ['forward-dumbpipe'] },
+    stretch: { least: 1.2, than: ['forward-dumbpipe'] },
+  })),
+  ...[1, 8].map((parallel) => ({
+    title: `iroh new connections, ${parallel} at a time`,
+    value: `iroh_forward_conns${parallel}_per_s`,
+    must: { least: 5, than: ['forward-dumbpipe'] },
+    stretch: { least: 8, than: ['forward-dumbpipe'] },
+  })),
+  {
+    title: 'iroh round trip, p50',
+    value: 'iroh_forward_rtt64_p50_us',
+    must: { most: 1.3, than: ['forward-dumbpipe'] },
+    stretch: { most: 1, than: ['forward-dumbpipe'] },
+  },
+  {
+    title: 'iroh, 1000 idle connections',
+    value: 'iroh_forward_idle1000_pss_MiB',
+    must: { most: 0.3, than: ['forward-dumbpipe'] },
+  },
+]
+
 // `than`: the best of these peers; without it the limit is absolute. `most`: less is better.
 const bars = [
   throughput('down', 'down_MBps'),
@@ -132,6 +176,7 @@ const bars = [
   { title: 'events, one way', value: 'oneway_p50_us', must: { most: 0.6, than: ['yoga-redis'] } },
   ...forwards,
   ...plain,
+  ...transports,
   {
     title: 'events through a hub',
     value: 'msgs_per_s',
@@ -166,7 +211,7 @@ const bars = [
   { title: 'memory after connect and close', value: 'cycles_rss_growth_MiB', must: { most: 8 } },
 ]
 
-const ours = ['alknet', 'alknet-events', 'forward-alknet']
+const ours = ['alknet', 'alknet-events', 'forward-alknet', 'forward-alknet-iroh']
 
 function throughput(way, value) {
   return {

@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import { root } from '../../scripts/support.mjs'
-import { BORE_VERSION } from './programs.mjs'
+import { BORE_VERSION, DUMBPIPE_VERSION } from './programs.mjs'
 
 const require = createRequire(import.meta.url)
 const packages = ['ssh2', 'ws', 'ioredis', '@graphql-yoga/subscription']
@@ -31,7 +31,11 @@ export function peerVersions() {
 function programVersions() {
   const { error, stderr } = spawnSync('ssh', ['-V'], { encoding: 'utf8' })
   const ssh = /OpenSSH_(\S+?),? /.exec(error ? '' : stderr)?.[1]
-  return [...(ssh ? [['OpenSSH', ssh]] : []), ['bore', BORE_VERSION]]
+  const compiled = [
+    ['bore', BORE_VERSION],
+    ['dumbpipe', DUMBPIPE_VERSION],
+  ]
+  return [...(ssh ? [['OpenSSH', ssh]] : []), ...compiled]
 }
 
 /** One-minute load average: what else the machine did. */

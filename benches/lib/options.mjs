@@ -8,7 +8,8 @@ export const usage = `node benches/run.mjs [options]
   --rounds N       rounds, interleaved over the peers (default 3)
   --only LIST      metrics, or the families ${Object.keys(families).join(', ')}:
                    ${metricNames.slice(0, 9).join(',')},
-                   ${metricNames.slice(9).join(',')}
+                   ${metricNames.slice(9, 16).join(',')},
+                   ${metricNames.slice(16).join(',')}
   --peers LIST     peers: ${peerNames.slice(0, 10).join(',')},
                    ${peerNames.slice(10).join(',')}
   --json           results as JSON on stdout, nothing else
@@ -16,10 +17,10 @@ export const usage = `node benches/run.mjs [options]
   --help
 
 A peer is measured at what it can do, and skipped, with the reason, when something that it needs cannot be had. Compilers and
-installers run before the first round: rustc for the load generator, cargo for bore (kept in the cache directory), apt as root
+installers run before the first round: rustc for the load generator, cargo for bore and dumbpipe (kept in the cache directory), apt as root
 for wrk, redis-server and OpenSSH. The machine should be quiet: the load before the first round is printed with the results.
-Results go to benches/results/: latest.json and forwards.json for full runs, which \`node benches/report.mjs\` writes into
-BENCHMARKS.md, else partial.json. The forwards against their bars, in six minutes: --only forwards`
+Results go to benches/results/: latest.json, forwards.json and transports.json for full runs, which \`node benches/report.mjs\` writes into
+BENCHMARKS.md, else partial.json. The forwards against their bars, in six minutes: --only forwards; tcp, tls, ws and iroh: --only transports`
 
 /** What was asked for, checked. Throws with a line for the user. */
 export function readOptions(args) {

@@ -12,9 +12,10 @@ const LIMIT = 15_000
 
 /**
  * Starts a program and resolves once `ready(line)` is something for a line it said, on stdout or stderr: to
- * `{ pid, ready, child, stop }`. Later lines are handed to `ready` as well, for who counts what a program tells.
+ * `{ pid, ready, child, stop }`. Later lines are handed to `ready` as well, for who counts what a program tells. With `atOnce`
+ * nothing needs to be said.
  */
-export async function startProcess(command, args, { ready = () => true, env, stdin } = {}) {
+export async function startProcess(command, args, { ready = () => true, env, stdin, atOnce } = {}) {
   const child = bound(command, args, {
     env: { ...process.env, ...env },
     stdio: [stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
@@ -34,6 +35,7 @@ export async function startProcess(command, args, { ready = () => true, env, std
       createInterface({ input: stream }).on('line', onLine)
     child.on('error', reject)
     child.on('exit', (code, signal) => fail(`ended (${signal ?? code})`))
+    if (atOnce) child.once('spawn', () => onLine(''))
   }).catch((error) => {
     child.kill('SIGKILL')
     throw error

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { cacheDir, must } from '../../scripts/support.mjs'
 
 export const BORE_VERSION = '0.6.0'
+export const DUMBPIPE_VERSION = '0.40.1'
 
 const places = path.join(cacheDir, 'benches')
 
@@ -23,11 +24,17 @@ export async function ensureLoad() {
 }
 
 /** The peer bore. */
-export async function ensureBore() {
-  const folder = path.join(places, `bore-${BORE_VERSION}`)
-  const program = path.join(folder, 'bin', 'bore')
+export const ensureBore = () => installed('bore', 'bore-cli', BORE_VERSION)
+
+/** The peer dumbpipe. The first time takes minutes. */
+export const ensureDumbpipe = () => installed('dumbpipe', 'dumbpipe', DUMBPIPE_VERSION)
+
+/** The program `name` of a crate. */
+async function installed(name, crate, version) {
+  const folder = path.join(places, `${name}-${version}`)
+  const program = path.join(folder, 'bin', name)
   if (fs.existsSync(program)) return program
-  const args = ['install', 'bore-cli', '--version', BORE_VERSION, '--locked', '--root', folder]
-  await must('cargo', args, { what: 'installing bore', quiet: true })
+  const args = ['install', crate, '--version', version, '--locked', '--root', folder]
+  await must('cargo', args, { what: `installing ${name}`, quiet: true })
   return program
 }

@@ -3,11 +3,12 @@ const ssh = ['ssh keys']
 const alknet = ['ssh keys', 'alknet build']
 const forwards = { kinds: ['forwards'] }
 const openssh = [...ssh, 'OpenSSH', 'load']
+const transports = { kinds: ['transports'] }
 
 /**
  * `kinds` are what a peer can be measured at: 'streams', 'multiplexing' (many streams on one session), 'events', 'forwards',
- * 'fanout' (events through a hub), 'bus' (a hub of ours). `needs` are
- * resources, see resources.mjs.
+ * 'fanout' (events through a hub), 'bus' (a hub of ours), 'transports' (streams over one of ours), 'iroh' (forwards over iroh).
+ * `needs` are resources, see resources.mjs.
  */
 export const peers = {
   net: { label: 'node:net', kinds: ['streams'], needs: [] },
@@ -17,7 +18,14 @@ export const peers = {
     kinds: ['streams', 'multiplexing'],
     needs: [...ssh, 'ssh2 native crypto'],
   },
-  alknet: { label: 'alknet', kinds: ['streams', 'multiplexing'], needs: alknet },
+  alknet: { label: 'alknet', kinds: ['streams', 'multiplexing', 'transports'], needs: alknet },
+  'alknet-tls': {
+    label: 'alknet over tls',
+    ...transports,
+    needs: [...alknet, 'certificate'],
+  },
+  'alknet-ws': { label: 'alknet over ws', ...transports, needs: alknet },
+  'alknet-iroh': { label: 'alknet over iroh', ...transports, needs: alknet },
   ws: { label: 'ws', kinds: ['events'], needs: [] },
   framed: { label: 'framed JSON over node:net', kinds: ['events'], needs: [] },
   ioredis: { label: 'ioredis', kinds: ['events', 'fanout'], needs: ['redis-server'] },
@@ -43,6 +51,12 @@ export const peers = {
   'forward-openssh-gcm': { label: 'OpenSSH (aes128-gcm)', ...forwards, needs: openssh },
   'forward-ssh2': { label: 'ssh2', ...forwards, needs: [...ssh, 'load', 'ssh2 native crypto'] },
   'forward-alknet': { label: 'alknet -L', ...forwards, needs: [...alknet, 'load', 'program'] },
+  'forward-dumbpipe': { label: 'dumbpipe', kinds: ['iroh'], needs: ['load', 'dumbpipe'] },
+  'forward-alknet-iroh': {
+    label: 'alknet -L over iroh',
+    kinds: ['iroh'],
+    needs: [...alknet, 'load', 'program'],
+  },
 }
 export const peerNames = Object.keys(peers)
 
@@ -50,6 +64,8 @@ export const metricNames = [
   ...['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
   ...['events', 'latency', 'fanout', 'idlebus'],
   ...['forward', 'forward-rtt', 'forward-conns', 'forward-http', 'forward-idle'],
+  ...['transport-stream', 'transport-rtt', 'transport-connect'],
+  ...['iroh-forward', 'iroh-rtt', 'iroh-conns', 'iroh-idle'],
 ]
 
 /** Names for many metrics, or many peers, at once. */
@@ -57,6 +73,7 @@ export const families = {
   streams: ['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
   bus: ['events', 'latency', 'fanout', 'idlebus'],
   forwards: metricNames.filter((name) => name.startsWith('forward')),
+  transports: metricNames.filter((name) => /^(transport|iroh)-/.test(name)),
 }
 
 /*

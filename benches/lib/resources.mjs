@@ -8,7 +8,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { ensurePeers } from '../../scripts/peers.mjs'
 import { findProgram, root } from '../../scripts/support.mjs'
-import { ensureBore, ensureLoad } from './programs.mjs'
+import { ensureBore, ensureDumbpipe, ensureLoad } from './programs.mjs'
 import { startRedis } from './redis.mjs'
 
 const makers = {
@@ -22,6 +22,7 @@ const makers = {
   program: checkProgram,
   load: async () => ({ load: await ensureLoad() }),
   bore: async () => ({ bore: await ensureBore() }),
+  dumbpipe: async () => ({ dumbpipe: await ensureDumbpipe() }),
   socat: async () => ({ socat: await ensureProgram('socat') }),
   wrk: async () => ({ wrk: await ensureProgram('wrk') }),
   OpenSSH: async () => {

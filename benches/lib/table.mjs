@@ -33,7 +33,7 @@ function cell({ median, min, max, rounds }) {
   return `${number(median)} (${number(min)}–${number(max)})`
 }
 
-const isOurs = (peer) => peer.startsWith('alknet') || peer === 'forward-alknet'
+const isOurs = (peer) => /^(forward-)?alknet(-iroh)?$|^alknet-/.test(peer)
 
 // One line for each peer that alknet's figures can be divided by.
 function ratios(rows, names) {
