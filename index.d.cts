@@ -413,6 +413,10 @@ export interface AlknetTunnelOptions {
   token?: string
   /** Goes over a network without TLS. Default `false`: `ERR_ALKNET_CONFIG` for what is not `wss://`, but on loopback. */
   insecure?: boolean
+  /** For `wss://`: the authorities to trust instead of the public ones, as PEM: path or Buffer. */
+  tlsCa?: KeySource
+  /** For `wss://`: the name that the certificate must have. Default: that in `host`. */
+  tlsServerName?: string
   /** As in {@link AlknetSessionOptions}. A refused token is shown again at the longest pause. Default `true`. */
   reconnect?: boolean | AlknetReconnectOptions
   /** Ends the attempt; the promise rejects with an `AbortError`. Later it has no effect. */

@@ -14,6 +14,7 @@ import {
   integer,
   milliseconds,
   object,
+  optionalSource,
   reconnectOptions,
   text,
 } from './options.js'
@@ -45,6 +46,8 @@ function tunnelOptions(options: contract.AlknetTunnelOptions): NativeTunnelOptio
     task: task(options.task),
     token,
     insecure: boolean('options.insecure', options.insecure),
+    tlsCa: optionalSource('options.tlsCa', options.tlsCa),
+    tlsServerName: text('options.tlsServerName', options.tlsServerName),
   })
 }
 

@@ -233,7 +233,7 @@ fn all_given(list: Vec<NativeSource>) -> Vec<KeySource> {
     list.into_iter().filter_map(given).collect()
 }
 
-fn given(given: NativeSource) -> Option<KeySource> {
+pub(crate) fn given(given: NativeSource) -> Option<KeySource> {
     source(given.path, given.contents.as_ref())
 }
 

@@ -10,6 +10,7 @@ use napi_derive::napi;
 use crate::bell::{Bell, Doorbell, Ringer};
 use crate::error::NativeError;
 use crate::forward::{Forwarder, NativeForwardOptions};
+use crate::options::{NativeSource, given};
 use crate::pending::{Pending, PendingForward, PendingStream};
 use crate::session::{NativeMetrics, NativeStanding, OPEN_LIMIT};
 
@@ -21,6 +22,8 @@ pub struct NativeTunnelOptions {
     pub task: String,
     pub token: Option<String>,
     pub insecure: Option<bool>,
+    pub tls_ca: Option<NativeSource>,
+    pub tls_server_name: Option<String>,
 }
 
 impl NativeTunnelOptions {
@@ -30,6 +33,8 @@ impl NativeTunnelOptions {
             task: self.task,
             token: self.token,
             insecure: self.insecure.unwrap_or_default(),
+            tls_ca: self.tls_ca.and_then(given),
+            tls_server_name: self.tls_server_name,
             reconnect,
             ..TunnelOptions::default()
         }

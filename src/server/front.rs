@@ -33,12 +33,13 @@ pub(super) struct Front {
     files: Option<Arc<Files>>,
 }
 
+/// A certificate, and where it comes from.
 #[cfg(feature = "tls")]
-struct Files {
+pub(super) struct Files {
     chain: KeySource,
     key: KeySource,
     insecure_permissions: bool,
-    shown: Arc<Certificate>,
+    pub(super) shown: Arc<Certificate>,
 }
 
 impl Front {
@@ -60,7 +61,8 @@ impl Front {
         };
         #[cfg(feature = "tls")]
         let (settings, files) = {
-            let files = Files::open(options, scope).await?;
+            let given = (options.tls_cert.as_ref(), options.tls_key.as_ref());
+            let files = Files::open(given, options.insecure_permissions, scope).await?;
             let certificate = files.as_ref().map(|files| Arc::clone(&files.shown));
             (Inward { certificate, ..settings }, files)
         };
@@ -96,15 +98,19 @@ impl Front {
 
 #[cfg(feature = "tls")]
 impl Files {
-    async fn open(options: &ServeOptions, scope: &Scope) -> Result<Option<Arc<Self>>> {
-        let (chain, key) = match (&options.tls_cert, &options.tls_key) {
+    /// Reads a certificate and its key, and again every minute where they are files.
+    pub(super) async fn open(
+        given: (Option<&KeySource>, Option<&KeySource>),
+        insecure_permissions: bool,
+        scope: &Scope,
+    ) -> Result<Option<Arc<Self>>> {
+        let (chain, key) = match given {
             (Some(chain), Some(key)) => (chain.clone(), key.clone()),
             (None, None) => return Ok(None),
             _ => return Err(Error::config("tlsCert and tlsKey are needed both")),
         };
         let may_change =
             [&chain, &key].into_iter().any(|source| matches!(source, KeySource::Path(_)));
-        let insecure_permissions = options.insecure_permissions;
         let read = move || {
             let shown =
                 Certificate::new(&chain.contents(false)?, &key.contents(!insecure_permissions)?)?;
@@ -117,7 +123,8 @@ impl Files {
         Ok(Some(files))
     }
 
-    fn reload(&self) -> Result<()> {
+    /// Reads them again. Blocks.
+    pub(super) fn reload(&self) -> Result<()> {
         let key = self.key.contents(!self.insecure_permissions)?;
         self.shown.replace(&self.chain.contents(false)?, &key)
     }

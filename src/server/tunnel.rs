@@ -1,6 +1,7 @@
 //! Composition of the tunnel's pieces that others connect to, and of the agent: sockets × what passes messages on.
 
 mod agent;
+mod cover;
 mod host;
 mod runner;
 mod ssh;
@@ -24,6 +25,7 @@ use crate::transport::bind;
 use crate::tunnel::{Lease, Leases, Runner, Tokens, Url};
 
 pub(crate) use agent::{AgentEvent, AgentOptions, run_agent};
+use cover::Cover;
 pub(crate) use host::HostOptions;
 use host::{HostDesk, HostState};
 use runner::RunnerDesk;
@@ -45,6 +47,9 @@ pub(crate) struct TunnelOptions {
     pub(crate) token_file: Option<PathBuf>,
     /// Listens beyond loopback without TLS.
     pub(crate) insecure: bool,
+    /// Files in PEM form, for TLS: the chain, and the key.
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// Where hosts look for the agents of a runner.
@@ -64,6 +69,7 @@ pub(crate) struct TunnelServer {
     addresses: Vec<SocketAddr>,
     ssh: Vec<SocketAddr>,
     desk: Arc<dyn Desk>,
+    cover: Cover,
 }
 
 impl TunnelServer {
@@ -78,15 +84,16 @@ impl TunnelServer {
         });
         let erased: Arc<dyn Desk> = Arc::clone(&desk) as _;
         let scope = Scope::new();
-        let addresses = open_desk(options, &erased, &scope).await?;
+        let cover = Cover::open(options, &scope).await?;
+        let addresses = open_desk(options, &erased, &cover, &scope).await?;
         if !runner.nats.is_empty() {
-            let lease = lease(runner, &addresses)?;
+            let lease = lease(runner, cover.is_there(), &addresses)?;
             let leases = Leases::connect(&runner.nats).await?;
             let known = (Arc::clone(&leases), lease.clone());
             let _ = desk.known.set(known);
             scope.spawn(async move { leases.announce(&desk.runner, &lease).await });
         }
-        Ok(Self { scope, addresses, ssh: Vec::new(), desk: erased })
+        Ok(Self { scope, addresses, ssh: Vec::new(), desk: erased, cover })
     }
 
     /// # Errors
@@ -106,17 +113,18 @@ impl TunnelServer {
         });
         let scope = Scope::new();
         let erased: Arc<dyn Desk> = Arc::clone(&desk) as _;
-        let addresses = open_desk(options, &erased, &scope).await?;
+        let cover = Cover::open(options, &scope).await?;
+        let addresses = open_desk(options, &erased, &cover, &scope).await?;
         let ssh = match proxy {
             None => Vec::new(),
             Some(listen) => {
-                open(&listen, options, &*erased, &scope, move |incoming| {
+                open(&listen, options.insecure, &*erased, &scope, move |incoming| {
                     serve_ssh(incoming, Arc::clone(&desk))
                 })
                 .await?
             }
         };
-        Ok(Self { scope, addresses, ssh, desk: erased })
+        Ok(Self { scope, addresses, ssh, desk: erased, cover })
     }
 
     /// The addresses of the SSH proxy.
@@ -129,12 +137,13 @@ impl TunnelServer {
         &self.addresses
     }
 
-    /// Reads tokens and registry again. Sessions go on.
+    /// Reads tokens, registry and certificate again. Sessions go on.
     ///
     /// # Errors
     /// Those of the files; what was read before stays.
     pub(crate) fn reload(&self) -> Result<()> {
-        self.desk.reload()
+        self.desk.reload()?;
+        self.cover.reload()
     }
 
     /// Ends every session and waits until they are gone, 3 s at most.
@@ -154,12 +163,14 @@ impl Drop for TunnelServer {
 async fn open_desk(
     options: &TunnelOptions,
     desk: &Arc<dyn Desk>,
+    cover: &Cover,
     scope: &Scope,
 ) -> Result<Vec<SocketAddr>> {
     let (answering, site) = (Arc::clone(desk), Arc::new(Arc::clone(desk).site()));
-    open(&options.listen, options, &**desk, scope, move |incoming| {
-        let (desk, site) = (Arc::clone(&answering), Arc::clone(&site));
-        async move { take(incoming, &site, &*desk).await }
+    let (safe, cover) = (options.insecure || cover.is_there(), cover.clone());
+    open(&options.listen, safe, &**desk, scope, move |incoming| {
+        let (desk, site, cover) = (Arc::clone(&answering), Arc::clone(&site), cover.clone());
+        async move { take(incoming, &cover, &site, &*desk).await }
     })
     .await
 }
@@ -167,7 +178,7 @@ async fn open_desk(
 /// Listens, unless that would be open to a network, and handles each arrival until the scope ends.
 async fn open<F>(
     listen: &Bind,
-    options: &TunnelOptions,
+    safe: bool,
     desk: &dyn Desk,
     scope: &Scope,
     handle: impl Fn(Incoming) -> F + Clone + Send + Sync + 'static,
@@ -181,10 +192,10 @@ where
             let why = "without a token file whoever reaches this port reaches the containers";
             return Err(Error::config(why).hint("give --tokens, or listen on 127.0.0.1"));
         }
-        if !options.insecure {
+        if !safe {
             let why = "tokens must not go over a network in the clear";
             return Err(Error::config(why)
-                .hint("listen on 127.0.0.1 behind a server with TLS, or say --insecure"));
+                .hint("give --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure"));
         }
     }
     let places = Arc::new(Semaphore::new(MAX_SOCKETS));
@@ -203,10 +214,11 @@ where
 }
 
 /// What hosts are told of a runner.
-fn lease(runner: &RunnerOptions, addresses: &[SocketAddr]) -> Result<Lease> {
+fn lease(runner: &RunnerOptions, is_covered: bool, addresses: &[SocketAddr]) -> Result<Lease> {
+    let scheme = if is_covered { "wss" } else { "ws" };
     let url = match (&runner.advertise, addresses.first()) {
         (Some(url), _) => url.clone(),
-        (None, Some(at)) if !at.ip().is_unspecified() => format!("ws://{at}").parse()?,
+        (None, Some(at)) if !at.ip().is_unspecified() => format!("{scheme}://{at}").parse()?,
         _ => {
             let why = "hosts cannot know where a runner is that listens on every address";
             return Err(Error::config(why).hint("say --advertise URL"));
@@ -237,8 +249,11 @@ trait Desk: Send + Sync + 'static {
     }
 }
 
-async fn take(incoming: Incoming, site: &Arc<Site>, desk: &dyn Desk) {
-    let serving = async { http::serve(incoming.handshake.await?.io, site).await };
+async fn take(incoming: Incoming, cover: &Cover, site: &Arc<Site>, desk: &dyn Desk) {
+    let serving = async {
+        let io = cover.accept(incoming.handshake.await?.io).await?;
+        http::serve(io, site).await
+    };
     match tokio::time::timeout(VISIT_LIMIT, serving).await {
         Ok(Ok(Served::Upgraded(upgraded))) => desk.run(*upgraded).await,
         Ok(Ok(Served::Closed)) => {}

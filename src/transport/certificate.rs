@@ -11,8 +11,9 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ServerConfig};
 
-use super::tls::provider;
+use super::tls::{ALPN_HTTP, accept, provider};
 use crate::error::{Error, Result};
+use crate::io::BoxIo;
 
 /// Shown to every client, whatever name it asks for.
 #[derive(Debug)]
@@ -50,6 +51,26 @@ impl Certificate {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// A server's handshakes in front of HTTP.
+#[derive(Clone)]
+pub(crate) struct Https(TlsAcceptor);
+
+impl Https {
+    /// # Errors
+    /// Those of [`Certificate::acceptor`].
+    pub(crate) fn new(certificate: Arc<Certificate>) -> Result<Self> {
+        certificate.acceptor(&[ALPN_HTTP]).map(Self)
+    }
+
+    /// Takes a stream that has arrived.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_TLS`.
+    pub(crate) async fn accept(&self, io: BoxIo) -> Result<BoxIo> {
+        accept(&self.0, io).await
     }
 }
 

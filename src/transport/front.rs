@@ -12,9 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::Arrival;
-#[cfg(feature = "tls")]
-use super::tls::{HANDSHAKE_LIMIT, TlsIo};
-use crate::error::{Code, Error, Phase, Result};
+use crate::error::Result;
 use crate::http::{self, Served, Site, SocketIo};
 use crate::io::{BoxIo, Connected, Prefixed};
 use crate::listen::{Incoming, Listener};
@@ -87,12 +85,7 @@ impl Front {
     #[cfg(feature = "tls")]
     async fn unwrapped(&self, io: BoxIo) -> Result<BoxIo> {
         let Some(tls) = &self.tls else { return Ok(io) };
-        let failed = |why: String| Error::new(Code::Tls, why).at(Phase::Tls);
-        match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(io)).await {
-            Ok(Ok(io)) => Ok(Box::new(TlsIo(io))),
-            Ok(Err(e)) => Err(failed(format!("no TLS handshake: {e}"))),
-            Err(_) => Err(failed("a TLS handshake took too long".into())),
-        }
+        super::tls::accept(tls, io).await
     }
 
     #[cfg(not(feature = "tls"))]

@@ -36,9 +36,9 @@ use crate::io::Connected;
 use crate::listen::{Incoming, Listener};
 
 #[cfg(feature = "tls")]
-pub(crate) use certificate::Certificate;
+pub(crate) use certificate::{Certificate, Https};
 #[cfg(feature = "tls")]
-pub(crate) use tls::TlsTrust;
+pub(crate) use tls::{TlsTrust, https};
 
 /// Silence after which a flow of datagrams is over, unless asked otherwise (reference table: UDP idle).
 pub(crate) const UDP_IDLE: Duration = Duration::from_secs(60);

@@ -23,7 +23,7 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{
     self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
-use tokio_rustls::{TlsConnector, client, server};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::Way;
 use crate::config::Transport;
@@ -108,6 +108,27 @@ impl Tls {
         let io = shaken.map_err(|_| failed(late()))?.map_err(|e| failed(refused(at, &e)))?;
         Ok(Connected { io: Box::new(TlsIo(io)), ends: leg.ends })
     }
+}
+
+/// Runs a server's handshake on a stream.
+///
+/// # Errors
+/// `ERR_ALKNET_TLS`, also when it takes longer than 10 s.
+pub(super) async fn accept(acceptor: &TlsAcceptor, io: BoxIo) -> Result<BoxIo> {
+    let failed = |why: String| Error::new(Code::Tls, why).at(Phase::Tls);
+    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(io)).await {
+        Ok(Ok(io)) => Ok(Box::new(TlsIo(io))),
+        Ok(Err(e)) => Err(failed(format!("no TLS handshake: {e}"))),
+        Err(_) => Err(failed("a TLS handshake took too long".into())),
+    }
+}
+
+/// TLS to an HTTP server at `at`, over a stream that leads there.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG` for what cannot be trusted; those of the handshake.
+pub(crate) async fn https(trust: &TlsTrust, leg: Connected, at: &HostPort) -> Result<Connected> {
+    Tls::new(trust, ALPN_HTTP)?.connect(leg, at).await
 }
 
 fn roots(trust: &TlsTrust) -> Result<RootCertStore> {

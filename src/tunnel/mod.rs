@@ -36,7 +36,7 @@ pub(crate) use agent::Asks;
 pub(crate) use host::{First, first, pass, refuse, welcome};
 pub(crate) use leases::{Lease, Leases};
 pub(crate) use link::{Link, Traffic};
-pub(crate) use reach::{is_loopback, reach};
+pub(crate) use reach::{Manner, is_loopback, reach};
 pub(crate) use registry::{Place, Registry, SshPlace, status_of_agent};
 pub(crate) use runner::Runner;
 pub(crate) use socket::{Url, rules, token};

@@ -7,24 +7,42 @@ use super::socket::{Url, ask};
 use crate::dial::Direct;
 use crate::error::{Code, Error, Phase, Result};
 use crate::http::Socket;
+use crate::io::Connected;
+#[cfg(feature = "tls")]
+use crate::transport::{TlsTrust, https};
 
 /// Longest connect, over all addresses (reference table: outbound).
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// What may be gone through, and who is believed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Manner {
+    /// Networks without TLS too.
+    pub(crate) insecure: bool,
+    /// Certificates in PEM form to trust instead of the public roots.
+    pub(crate) ca: Option<Vec<u8>>,
+    /// The name that the certificate must have, instead of that in the URL.
+    pub(crate) name: Option<String>,
+}
+
+impl From<bool> for Manner {
+    fn from(insecure: bool) -> Self {
+        Self { insecure, ..Self::default() }
+    }
+}
+
 /// Opens `path` below a URL. Also says whether that end knows what is ours.
 ///
 /// # Errors
-/// `ERR_ALKNET_CONFIG` for what would go over a network in the clear, unless `insecure`; those of a dial; those of [`ask`].
+/// `ERR_ALKNET_CONFIG` for what would go over a network in the clear, unless that may be; those of a dial; `ERR_ALKNET_TLS`; those of [`ask`].
 pub(crate) async fn reach(
     url: &Url,
     path: &str,
     token: Option<&str>,
-    insecure: bool,
+    manner: impl Into<Manner>,
 ) -> Result<(Socket, bool)> {
-    if url.secure {
-        return Err(Error::config("a tunnel cannot be reached by wss yet"));
-    }
-    if !insecure && !is_loopback(&url.at.host) {
+    let manner = manner.into();
+    if !url.secure && !manner.insecure && !is_loopback(&url.at.host) {
         return Err(Error::config(format!(
             "ws://{}: nobody may read along but on this machine",
             url.at
@@ -36,7 +54,26 @@ pub(crate) async fn reach(
         let late = format!("nobody answered at {} in time", url.at);
         Err(Error::new(Code::System("ETIMEDOUT"), late).at(Phase::Tcp))
     })?;
+    let stream = if url.secure { covered(stream, url, manner).await? } else { stream };
     ask(stream.io, &url.at, &format!("{}{path}", url.path), token).await
+}
+
+#[cfg(feature = "tls")]
+async fn covered(leg: Connected, url: &Url, manner: Manner) -> Result<Connected> {
+    let trust = TlsTrust { ca: manner.ca, name: manner.name, insecure: false };
+    https(&trust, leg, &url.at).await.map_err(|error| match error.help() {
+        // A tunnel believes no certificate that nobody vouches for.
+        Some(help) if help.contains("insecure") => {
+            error.hint("give its authority's certificate, --tls-ca or tlsCa")
+        }
+        _ => error,
+    })
+}
+
+#[cfg(not(feature = "tls"))]
+async fn covered(_leg: Connected, _url: &Url, _manner: Manner) -> Result<Connected> {
+    Err(Error::config("wss was asked for, and this program is built without it")
+        .hint("build it with the feature tls"))
 }
 
 /// Whether a name or address cannot lead anywhere else.

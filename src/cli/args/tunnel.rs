@@ -55,6 +55,9 @@ pub(in crate::cli) struct TunnelToken {
     /// Go over a network without TLS
     #[arg(long, env = "ALKNET_TUNNEL_INSECURE")]
     pub(in crate::cli) insecure: bool,
+    /// For wss: a PEM file with the authorities to trust instead of the public ones
+    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
+    pub(in crate::cli) tls_ca: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -95,6 +98,12 @@ pub(in crate::cli) struct TunnelListen {
     /// Listen, and reach runners, on a network without TLS
     #[arg(long, env = "ALKNET_TUNNEL_INSECURE")]
     pub(in crate::cli) insecure: bool,
+    /// For wss: a PEM file with the certificate and those that vouch for it
+    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CERT", requires = "tls_key")]
+    pub(in crate::cli) tls_cert: Option<PathBuf>,
+    /// For wss: a PEM file with the certificate's private key
+    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_KEY", requires = "tls_cert")]
+    pub(in crate::cli) tls_key: Option<PathBuf>,
     /// Write a line to this open file descriptor when everything listens
     #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
     pub(in crate::cli) ready_fd: Option<i32>,
@@ -162,6 +171,9 @@ pub(in crate::cli) struct TunnelHost {
         env = "ALKNET_TUNNEL_RUNNERS"
     )]
     pub(in crate::cli) runners: Vec<String>,
+    /// For runners by wss: a PEM file with the authorities to trust instead of the public ones
+    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
+    pub(in crate::cli) tls_ca: Option<PathBuf>,
     /// A file with the token that these runners want [default: $ALKNET_TUNNEL_TOKEN]
     #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_TOKEN_FILE")]
     pub(in crate::cli) token_file: Option<PathBuf>,

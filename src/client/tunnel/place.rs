@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::auth::KeySource;
 use crate::client::Reconnect;
 use crate::error::{Error, Result};
 use crate::http::{Socket, segment};
-use crate::tunnel::{Link, Url, begin, reach};
+use crate::scope::off_thread;
+use crate::tunnel::{Link, Manner, Url, begin, reach};
 
 /// What [`super::Tunnel::new`] needs. Only `host` and `task` have no default that works.
 #[derive(Clone, Default)]
@@ -18,6 +20,10 @@ pub struct TunnelOptions {
     pub token: Option<String>,
     /// Goes over a network without TLS. Default false: `ERR_ALKNET_CONFIG` for `ws://` beyond loopback.
     pub insecure: bool,
+    /// For `wss://`: certificates in PEM form to trust instead of the public roots.
+    pub tls_ca: Option<KeySource>,
+    /// For `wss://`: the name that the certificate must have. Default: that in `host`.
+    pub tls_server_name: Option<String>,
     /// How the session comes back.
     pub reconnect: Reconnect,
     /// The port that the session is asked for at the host, who does not mind: connections name their own. Default 0: none in particular.
@@ -46,7 +52,12 @@ impl TunnelOptions {
             self.port.max(1)
         );
         let host = Url::of_host(&self.host)?;
-        Ok(Place { host, path, token: self.token.clone(), insecure: self.insecure })
+        let ca = match self.tls_ca.clone() {
+            Some(source) => Some(off_thread(move || source.contents(false)).await??.to_vec()),
+            None => None,
+        };
+        let manner = Manner { insecure: self.insecure, ca, name: self.tls_server_name.clone() };
+        Ok(Place { host, path, token: self.token.clone(), manner })
     }
 }
 
@@ -55,7 +66,7 @@ pub(super) struct Place {
     host: Url,
     path: String,
     token: Option<String>,
-    insecure: bool,
+    manner: Manner,
 }
 
 impl Place {
@@ -65,7 +76,7 @@ impl Place {
     /// Those of [`super::Tunnel::new`].
     pub(super) async fn begin(&self) -> Result<(Arc<Link>, Socket)> {
         let token = self.token.as_deref();
-        let (socket, extended) = reach(&self.host, &self.path, token, self.insecure).await?;
+        let (socket, extended) = reach(&self.host, &self.path, token, self.manner.clone()).await?;
         begin(socket, extended).await
     }
 }

@@ -16,7 +16,7 @@ use crate::http::{Socket, segment};
 use crate::io::Connected;
 use crate::scope::Scope;
 use crate::target::{HostPort, Target};
-use crate::tunnel::{Asks, Link, Url, reach, welcome};
+use crate::tunnel::{Asks, Link, Manner, Url, reach, welcome};
 
 /// Dialling a service, above what the dialer itself allows.
 const DIAL_LIMIT: Duration = Duration::from_secs(15);
@@ -33,7 +33,7 @@ pub(crate) struct AgentOptions {
     pub(crate) max_reconnect: u32,
     /// Ports that may be reached; empty for all.
     pub(crate) ports: Vec<u16>,
-    pub(crate) insecure: bool,
+    pub(crate) manner: Manner,
 }
 
 /// Where an agent is.
@@ -55,7 +55,8 @@ pub(crate) async fn run_agent(
     let mut backoff = Backoff::new(options.reconnect_delay.max(Duration::from_millis(100)));
     loop {
         tokio::time::sleep(backoff.pause(fastrand::f64())).await;
-        match reach(&options.runner, &path, options.token.as_deref(), options.insecure).await {
+        match reach(&options.runner, &path, options.token.as_deref(), options.manner.clone()).await
+        {
             Ok((socket, _extended)) => {
                 told(AgentEvent::Connected);
                 let dialer = Arc::new(Loopback { ports: options.ports.clone() });

@@ -14,8 +14,8 @@ use crate::config::Bind;
 use crate::error::Result;
 use crate::http::{Head, Page, Site, Socket, Upgraded, query, segment};
 use crate::tunnel::{
-    First, Leases, Place, Registry, SshPlace, Tokens, Url, first, pass, reach, refuse, rules,
-    status_of_agent, token,
+    First, Leases, Manner, Place, Registry, SshPlace, Tokens, Url, first, pass, reach, refuse,
+    rules, status_of_agent, token,
 };
 
 /// What a host knows besides where it listens.
@@ -32,6 +32,15 @@ pub(crate) struct HostOptions {
     pub(crate) runner_token: Option<String>,
     /// Runners are dialled beyond loopback without TLS.
     pub(crate) insecure: bool,
+    /// Certificates in PEM form to trust instead of the public roots, for runners by wss.
+    pub(crate) tls_ca: Option<Vec<u8>>,
+}
+
+impl HostOptions {
+    /// How runners are reached.
+    pub(super) fn manner(&self) -> Manner {
+        Manner { insecure: self.insecure, ca: self.tls_ca.clone(), name: None }
+    }
 }
 
 pub(super) struct HostState {
@@ -154,7 +163,7 @@ impl HostDesk {
             Place::Runner { url, container, token } => (url, container, token),
             Place::Direct(at) => return machine(user, at).await,
         };
-        match reach(&url, &path(&container), token.as_deref(), self.options.insecure).await {
+        match reach(&url, &path(&container), token.as_deref(), self.options.manner()).await {
             Err(error) => {
                 refuse(user, &format!("Error: Failed to connect to runner: {error}"), 1011).await;
             }
@@ -207,7 +216,7 @@ impl HostDesk {
             for container in [format!("kohakuriver-task-{id}"), format!("kohakuriver-vps-{id}")] {
                 let token = self.options.runner_token.as_deref();
                 let Ok((mut runner, extended)) =
-                    reach(url, &path(&container), token, self.options.insecure).await
+                    reach(url, &path(&container), token, self.options.manner()).await
                 else {
                     continue;
                 };

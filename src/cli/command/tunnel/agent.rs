@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::place::variable;
-use super::token;
+use super::{ca, token};
 use crate::cli::Control;
 use crate::cli::args::TunnelAgent;
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
 use crate::error::{Code, Result};
 use crate::server::{AgentEvent, AgentOptions, run_agent};
+use crate::tunnel::Manner;
 
 pub(super) async fn agent(
     options: &TunnelAgent,
@@ -31,7 +32,11 @@ pub(super) async fn agent(
         reconnect_delay: Duration::from_secs(options.reconnect_delay),
         max_reconnect: options.max_reconnect,
         ports: options.ports.clone(),
-        insecure: options.token.insecure || options.drop_in,
+        manner: Manner {
+            insecure: options.token.insecure || options.drop_in,
+            ca: ca(options.token.tls_ca.as_deref())?,
+            name: None,
+        },
     };
     let told = |event: AgentEvent<'_>| match event {
         AgentEvent::Connected => report.event("up", json!({}), "connected to the runner"),

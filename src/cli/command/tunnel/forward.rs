@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::place::{task, url};
 use super::token;
+use crate::auth::KeySource;
 use crate::cli::Control;
 use crate::cli::args::{TunnelForward, TunnelHostPlace, TunnelProto};
 use crate::cli::command::ready::ready;
@@ -27,6 +28,7 @@ pub(super) async fn forward(
         udp: options.proto == TunnelProto::Udp,
         token: token(options.token.token_file.as_deref())?,
         insecure: options.token.insecure,
+        tls_ca: options.token.tls_ca.clone().map(KeySource::Path),
         ..TunnelOptions::default()
     };
     let tunnel = tokio::select! {

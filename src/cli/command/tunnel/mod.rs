@@ -53,3 +53,12 @@ fn token(file: Option<&Path>) -> Result<Option<String>> {
     }
     Ok(Some(token.to_owned()))
 }
+
+/// The authorities in a file.
+fn ca(file: Option<&Path>) -> Result<Option<Vec<u8>>> {
+    let read = |path: &Path| {
+        let shown = path.display().to_string();
+        std::fs::read(path).map_err(|e| Error::system("open", &shown, e).at(Phase::Config))
+    };
+    file.map(read).transpose()
+}

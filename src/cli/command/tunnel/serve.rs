@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::token;
+use super::{ca, token};
 use crate::cli::Control;
 use crate::cli::args::{TunnelHost, TunnelListen, TunnelRunner};
 use crate::cli::command::ready::ready;
@@ -42,6 +42,7 @@ pub(super) async fn host(options: &TunnelHost, report: &Report, control: &Contro
         runners,
         runner_token: token(options.token_file.as_deref())?,
         insecure: options.common.insecure,
+        tls_ca: ca(options.tls_ca.as_deref())?,
     };
     let server = TunnelServer::host(&listening(&options.listen, &options.common), host).await?;
     run(&server, "host", options.common.ready_fd, report, control).await
@@ -63,6 +64,8 @@ fn listening(listen: &Bind, common: &TunnelListen) -> TunnelOptions {
         listen: listen.clone(),
         token_file: common.tokens.clone(),
         insecure: common.insecure,
+        tls_cert: common.tls_cert.clone(),
+        tls_key: common.tls_key.clone(),
     }
 }
 
