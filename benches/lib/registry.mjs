@@ -57,13 +57,18 @@ export const peers = {
     kinds: ['iroh'],
     needs: [...alknet, 'load', 'program'],
   },
+  'forward-alknet-tunnel': {
+    label: 'alknet tunnel',
+    ...forwards,
+    needs: ['load', 'program'],
+  },
 }
 export const peerNames = Object.keys(peers)
 
 export const metricNames = [
   ...['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
   ...['events', 'latency', 'fanout', 'idlebus'],
-  ...['forward', 'forward-rtt', 'forward-conns', 'forward-http', 'forward-idle'],
+  ...['forward', 'forward-rtt', 'forward-conns', 'forward-http', 'forward-idle', 'forward-stall'],
   ...['transport-stream', 'transport-rtt', 'transport-connect'],
   ...['iroh-forward', 'iroh-rtt', 'iroh-conns', 'iroh-idle'],
 ]
