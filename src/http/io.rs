@@ -4,12 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::{Failure, Message, Socket};
-use crate::io::{ByteQueue, Io};
+use crate::io::{ByteQueue, Io, give_front};
 
 /// Longest message that is sent: what everybody takes (reference table: WS tunnel), and above one SSH packet.
 const MESSAGE: usize = 64 * 1024;
@@ -68,9 +68,7 @@ impl AsyncRead for SocketIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_more(cx))?;
-        let n = buf.remaining().min(self.rest.len());
-        buf.put_slice(&self.rest[..n]);
-        self.rest.advance(n);
+        give_front(&mut self.rest, buf);
         Poll::Ready(Ok(()))
     }
 }

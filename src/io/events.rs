@@ -1,8 +1,12 @@
 //! What a stream tells its consumer, and what a read finds.
 
-use bytes::Bytes;
+use std::io;
+use std::task::Poll;
 
-use crate::error::Error;
+use bytes::{Buf, Bytes};
+use tokio::io::ReadBuf;
+
+use crate::error::{Error, Result};
 
 /// What happened on a stream, as a set. An event is told once after the call that could not go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,4 +49,33 @@ pub enum Read {
     Pending,
     /// The stream is lost.
     Failed(Error),
+}
+
+impl Read {
+    /// The same as `AsyncRead` has it, for a read of at most what `buf` has room for.
+    pub(crate) fn polled(self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Data(bytes) => buf.put_slice(&bytes),
+            Self::Eof => {}
+            Self::Pending => return Poll::Pending,
+            Self::Failed(error) => return Poll::Ready(Err(error.into())),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A write that does not wait as `AsyncWrite` has it; `wanted` is how many bytes there were.
+pub(crate) fn polled_write(written: Result<usize>, wanted: usize) -> Poll<io::Result<usize>> {
+    match written {
+        Ok(0) if wanted > 0 => Poll::Pending,
+        Ok(count) => Poll::Ready(Ok(count)),
+        Err(error) => Poll::Ready(Err(error.into())),
+    }
+}
+
+/// Gives as much of the front of `bytes` as `buf` has room for.
+pub(crate) fn give_front(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
+    let count = buf.remaining().min(bytes.len());
+    buf.put_slice(&bytes[..count]);
+    bytes.advance(count);
 }

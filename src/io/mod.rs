@@ -20,6 +20,7 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 pub(crate) use datagram::{DatagramStream, Datagrams, is_too_long};
 pub use events::{Events, Observer, Read};
+pub(crate) use events::{give_front, polled_write};
 #[cfg_attr(
     not(feature = "ws"),
     allow(unused_imports, reason = "named where streams come from elsewhere")

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{ByteQueue, Events, Face, Io, Observer, Read};
+use super::{ByteQueue, Events, Face, Io, Observer, Read, polled_write};
 use crate::error::{Code, Error, Phase, Result};
 
 /// Bytes written to one end and not read at the other; more is refused until half is gone. As of a stream over SSH.
@@ -240,13 +240,7 @@ impl AsyncRead for PipeEnd {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.read(buf.remaining(), Some(cx.waker())) {
-            Read::Data(bytes) => buf.put_slice(&bytes),
-            Read::Eof => {}
-            Read::Pending => return Poll::Pending,
-            Read::Failed(error) => return Poll::Ready(Err(error.into())),
-        }
-        Poll::Ready(Ok(()))
+        self.read(buf.remaining(), Some(cx.waker())).polled(buf)
     }
 }
 
@@ -256,11 +250,7 @@ impl AsyncWrite for PipeEnd {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.write(bytes, Some(cx.waker())) {
-            Ok(0) if !bytes.is_empty() => Poll::Pending,
-            Ok(count) => Poll::Ready(Ok(count)),
-            Err(error) => Poll::Ready(Err(error.into())),
-        }
+        polled_write(self.write(bytes, Some(cx.waker())), bytes.len())
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -329,10 +319,6 @@ impl Io for PipeEnd {
         cx: &mut Context<'_>,
         queue: &mut ByteQueue,
     ) -> Poll<io::Result<usize>> {
-        match self.send(Some(cx.waker()), |to, room| queue.move_to(to, room)) {
-            Ok(0) => Poll::Pending,
-            Ok(count) => Poll::Ready(Ok(count)),
-            Err(error) => Poll::Ready(Err(error.into())),
-        }
+        polled_write(self.send(Some(cx.waker()), |to, room| queue.move_to(to, room)), 1)
     }
 }

@@ -4,10 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{BoxIo, ByteQueue, Io};
+use super::{BoxIo, ByteQueue, Io, give_front};
 
 /// See the module.
 pub(crate) struct Prefixed {
@@ -30,9 +30,7 @@ impl AsyncRead for Prefixed {
         if self.before.is_empty() {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
         }
-        let n = buf.remaining().min(self.before.len());
-        buf.put_slice(&self.before[..n]);
-        self.before.advance(n);
+        give_front(&mut self.before, buf);
         Poll::Ready(Ok(()))
     }
 }

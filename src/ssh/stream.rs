@@ -12,7 +12,7 @@ use super::channel::Channel;
 use super::events::{Observer, Read};
 use super::session::{Info, Session};
 use crate::error::{Code, Error, Result};
-use crate::io::{ByteQueue, Face, Io};
+use crate::io::{ByteQueue, Face, Io, polled_write};
 
 /// An open byte stream over SSH, through a tunnel, or within the process ([`crate::Server::bus`]). Dropping it closes both directions; bytes not yet sent are lost then, so end it first.
 ///
@@ -145,13 +145,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.read(buf.remaining(), Some(cx.waker())) {
-            Read::Data(bytes) => buf.put_slice(&bytes),
-            Read::Eof => {}
-            Read::Pending => return Poll::Pending,
-            Read::Failed(error) => return Poll::Ready(Err(error.into())),
-        }
-        Poll::Ready(Ok(()))
+        self.read(buf.remaining(), Some(cx.waker())).polled(buf)
     }
 }
 
@@ -161,11 +155,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.write(bytes, Some(cx.waker())) {
-            Ok(0) if !bytes.is_empty() => Poll::Pending,
-            Ok(n) => Poll::Ready(Ok(n)),
-            Err(error) => Poll::Ready(Err(error.into())),
-        }
+        polled_write(self.write(bytes, Some(cx.waker())), bytes.len())
     }
 
     /// Bytes leave by themselves; there is nothing to push.
@@ -214,11 +204,7 @@ impl Io for Stream {
             Way::Channel(channel) => channel,
             Way::Other(other) => return other.poll_give(cx, queue),
         };
-        match channel.write_from(queue, cx.waker()) {
-            Ok(0) => Poll::Pending,
-            Ok(n) => Poll::Ready(Ok(n)),
-            Err(error) => Poll::Ready(Err(error.into())),
-        }
+        polled_write(channel.write_from(queue, cx.waker()), 1)
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {

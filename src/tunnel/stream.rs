@@ -19,6 +19,15 @@ impl Connection {
             None => kind.into(),
         }
     }
+
+    /// What has come, at most `max` bytes; `None` at the end.
+    fn poll_piece(&self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Option<Bytes>>> {
+        Poll::Ready(match ready!(self.poll_pull(cx, max)) {
+            Pull::Data(bytes) => Ok(Some(bytes)),
+            Pull::End | Pull::Wait => Ok(None),
+            Pull::Failed(why) => Err(io::Error::new(io::ErrorKind::ConnectionReset, why)),
+        })
+    }
 }
 
 impl AsyncRead for Connection {
@@ -27,13 +36,8 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match ready!(self.poll_pull(cx, buf.remaining())) {
-            Pull::Data(bytes) => buf.put_slice(&bytes),
-            Pull::End | Pull::Wait => {}
-            Pull::Failed(why) => {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why)));
-            }
-        }
+        let piece = ready!(self.poll_piece(cx, buf.remaining()))?;
+        buf.put_slice(&piece.unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 }
@@ -71,17 +75,10 @@ impl Io for Connection {
         _space: &mut BytesMut,
         max: usize,
     ) -> Poll<io::Result<usize>> {
-        match ready!(self.poll_pull(cx, max)) {
-            Pull::Data(bytes) => {
-                let n = bytes.len();
-                queue.push(bytes);
-                Poll::Ready(Ok(n))
-            }
-            Pull::End | Pull::Wait => Poll::Ready(Ok(0)),
-            Pull::Failed(why) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why)))
-            }
-        }
+        let piece = ready!(self.poll_piece(cx, max))?.unwrap_or_default();
+        let n = piece.len();
+        queue.push(piece);
+        Poll::Ready(Ok(n))
     }
 
     fn poll_give(
@@ -110,16 +107,9 @@ impl Io for Connection {
 /// One message is one datagram.
 impl Datagrams for Connection {
     fn poll_recv(&mut self, cx: &mut Context<'_>, to: &mut BytesMut) -> Poll<io::Result<bool>> {
-        match ready!(self.poll_pull(cx, usize::MAX)) {
-            Pull::Data(bytes) => {
-                to.extend_from_slice(&bytes);
-                Poll::Ready(Ok(true))
-            }
-            Pull::End | Pull::Wait => Poll::Ready(Ok(false)),
-            Pull::Failed(why) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why)))
-            }
-        }
+        let piece = ready!(self.poll_piece(cx, usize::MAX))?;
+        to.extend_from_slice(piece.as_deref().unwrap_or_default());
+        Poll::Ready(Ok(piece.is_some()))
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<()>> {
