@@ -169,6 +169,28 @@ authorized-keys = ${JSON.stringify((await clientKey()).publicPath)}`
     expect(await program.exit).toMatchObject({ code: 0, signal: null })
   })
 
+  it('runs the pieces of a tunnel too', async () => {
+    const registry = path.join(mkdtempSync(path.join(scratch(), 'registry-')), 'registry.json')
+    writeFileSync(registry, '{"nodes":{},"tasks":{}}')
+    const { env } = user(`[up.node]
+run = "tunnel runner"
+listen = "127.0.0.1:0"
+[up.entry]
+run = "tunnel host"
+listen = "127.0.0.1:0"
+ssh-listen = "none"
+registry = ${JSON.stringify(registry)}
+`)
+    const program = start(alknet, ['up', '--json'], { env })
+    const kinds = new Set<string | undefined>()
+    while (!(kinds.has('runner') && kinds.has('host'))) {
+      const { event, kind } = await program.json<Event & { kind?: string }>()
+      if (event === 'listening') kinds.add(kind)
+    }
+    program.kill('SIGTERM')
+    expect(await program.exit).toMatchObject({ code: 0, signal: null })
+  })
+
   it('says so when there is nothing to run', () => {
     const done = user('[forward]\nlisten-port = 0\n').run(['up'])
     expect(done).toMatchObject({ status: 8, stdout: '' })

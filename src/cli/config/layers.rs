@@ -38,7 +38,7 @@ pub(in crate::cli) struct Origin {
 /// Something that `alknet up` runs.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Unit {
-    /// `serve`, `connect`, `forward`.
+    /// One of [`RUNNABLE`].
     pub(in crate::cli) command: String,
     /// Where its values stand first.
     place: Vec<String>,
@@ -152,10 +152,10 @@ impl Layers {
         let mut units = BTreeMap::new();
         for layer in self.files.iter().rev() {
             for command in RUNNABLE {
-                let Some(table) = layer.table.get(command).and_then(Value::as_table) else {
+                let Some(table) = layer.table.get(*command).and_then(Value::as_table) else {
                     continue;
                 };
-                declare(&mut units, command, table, command, vec![command.to_owned()], false);
+                declare(&mut units, command, table, command, vec![(*command).to_owned()], false);
             }
             let up = layer.table.get("up").and_then(Value::as_table);
             for (name, table) in up.into_iter().flatten() {

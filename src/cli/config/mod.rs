@@ -16,7 +16,17 @@ pub(super) use schema::schema;
 const ABOUT: [&str; 2] = ["enabled", "run"];
 
 /// Commands that `alknet up` can run.
-pub(super) const RUNNABLE: [&str; 3] = ["serve", "connect", "forward"];
+pub(super) const RUNNABLE: &[&str] = &[
+    "serve",
+    "connect",
+    "forward",
+    #[cfg(feature = "ws")]
+    "tunnel agent",
+    #[cfg(feature = "ws")]
+    "tunnel runner",
+    #[cfg(feature = "ws")]
+    "tunnel host",
+];
 
 /// The options of a command that a file may set.
 fn options(command: &Command) -> impl Iterator<Item = &Arg> {
@@ -36,6 +46,12 @@ pub(super) fn runs(command: &str) -> Option<&'static [&'static str]> {
         "serve" => Some(&["serve"]),
         "connect" => Some(&["connect"]),
         "forward" => Some(&["forward", "start"]),
+        #[cfg(feature = "ws")]
+        "tunnel agent" => Some(&["tunnel", "agent"]),
+        #[cfg(feature = "ws")]
+        "tunnel runner" => Some(&["tunnel", "runner"]),
+        #[cfg(feature = "ws")]
+        "tunnel host" => Some(&["tunnel", "host"]),
         _ => None,
     }
 }

@@ -51,7 +51,7 @@ fn table(command: &Command, is_root: bool) -> Value {
 }
 
 fn units(grammar: &Command) -> Value {
-    let unit = |name: &str| {
+    let unit = |name: &&str| {
         let path = runs(name).unwrap_or_default();
         let find = |command, name: &&str| {
             commands(command).find(|inner: &&Command| inner.get_name() == *name)
@@ -66,7 +66,7 @@ fn units(grammar: &Command) -> Value {
     json!({
         "type": "object",
         "description": "What `alknet up` runs, each by a name of its own",
-        "additionalProperties": { "oneOf": RUNNABLE.map(unit) },
+        "additionalProperties": { "oneOf": RUNNABLE.iter().map(unit).collect::<Vec<_>>() },
     })
 }
 
