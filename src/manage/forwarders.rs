@@ -230,7 +230,8 @@ impl Forwarders {
         lock.map(|lock| Turn(Some(lock))).ok_or_else(|| busy(id))
     }
 
-    /// How a running one stands, given a moment to answer.
+    /// How a running one stands, given a moment to answer: the milliseconds between its lock and its socket. Nothing tells that a
+    /// socket has come to be, short of watching the folder, so it is tried again.
     async fn settled(&self, id: &str) -> Result<Standing> {
         let settle = async {
             loop {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// How long a look at a lock may stand in the way of who takes it.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Pause between two tries.
+/// Pause between two tries. There is nothing to wait on instead: a thread that waits in flock(2) cannot be called back.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A lock that is held. Dropped, it is given back.
