@@ -295,6 +295,13 @@ describe('alknet forward start --install', () => {
     expect(text).toContain(`ExecStart="${process.execPath}" "${npm[1]}" "forward" "start"`)
     expect(text).toContain('"--target-host=50%%.example"')
     expect(text).toContain(`Environment="ALKNET_HOME=${root}"`)
+    const verified = spawnSync('systemd-analyze', ['--user', 'verify', unit], {
+      env: { ...process.env, XDG_RUNTIME_DIR: root },
+      encoding: 'utf8',
+    })
+    if (verified.error)
+      console.warn('SKIPPED for want of systemd-analyze: what systemd makes of it')
+    else expect(verified).toMatchObject({ status: 0, stderr: '' })
     expect(run([...asked, '--uninstall'], npm, more).status).toBe(0)
     expect(existsSync(unit)).toBe(false)
     expect(readFileSync(calls, 'utf8').split('\n')).toEqual([

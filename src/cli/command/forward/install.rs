@@ -232,4 +232,25 @@ mod tests {
         assert!(text.contains("<string>/a&amp;b</string>") && text.contains("&lt;x&gt;"), "{text}");
         assert!(text.contains("<string>alknet-forwarder-web</string>"), "{text}");
     }
+
+    #[test]
+    fn an_agent_says_to_a_reader_of_property_lists_what_was_meant() {
+        let words = ["/opt/a & b/alknet", "forward", "start", "--target-host=<\"x'>"];
+        let text = agent("web", &words.map(str::to_owned), Some("/h & h"));
+        let script =
+            "import json, plistlib, sys; print(json.dumps(plistlib.loads(sys.argv[1].encode())))";
+        let Ok(read) = Command::new("python3").args(["-c", script, &text]).output() else {
+            assert!(std::env::var_os("CI").is_none(), "python3 is missing");
+            return;
+        };
+        let told: serde_json::Value = serde_json::from_slice(&read.stdout).expect("a list");
+        let meant = json!({
+            "Label": "alknet-forwarder-web",
+            "ProgramArguments": words,
+            "EnvironmentVariables": { "ALKNET_HOME": "/h & h" },
+            "RunAtLoad": true,
+            "AbandonProcessGroup": true,
+        });
+        assert_eq!(told, meant);
+    }
 }
