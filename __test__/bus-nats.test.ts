@@ -8,6 +8,7 @@ import {
 } from '../index.js'
 import { reach, rejection, startServer } from './support/alknet.js'
 import { afterwards } from './support/cleanup.js'
+import { serveAlknet } from './support/cli.js'
 import { clientKey } from './support/keys.js'
 import { type NatsNode, natsCluster } from './support/nats.js'
 import { freePort } from './support/net.js'
@@ -81,6 +82,42 @@ describeWith('nats-server', 'a bus over NATS', () => {
     for (const number of all) publisher.dispatchEvent(event('news', number))
     await vi.waitFor(() => expect(numbers(heard).length).toBeGreaterThanOrEqual(all.length), 20_000)
     expect(numbers(heard)).toEqual(all)
+  })
+
+  it('is heard at another server, and nothing twice, when the client’s own is killed', async () => {
+    const nodes = await natsCluster(3)
+    const nats = nodes.map(({ url }) => url)
+    const doomed = await serveAlknet(['--bus', nats.join(',')])
+    const other = await serverOn(...nodes)
+    const { server, identity = '' } = await reach(other)
+    const session = await openSession({
+      identity,
+      server: [doomed.server, server],
+      hostKeys: [doomed.hostKey.fingerprint, other.hostKeyFingerprint],
+    })
+    afterwards(() => session.close())
+    const subscriber = createAlknetEventTarget({ session })
+    const publisher = await client(other)
+    const heard = await hearing(subscriber, 'news')
+    await linked(publisher, 'news', heard)
+    let sent = 0
+    const publishing = setInterval(() => publisher.dispatchEvent(event('news', sent++)), 1)
+    afterwards(() => clearInterval(publishing))
+    const come = (least: number) =>
+      vi.waitFor(() => expect(numbers(heard).length).toBeGreaterThan(least), 20_000)
+    await come(50)
+    doomed.program.kill('SIGKILL')
+    await doomed.program.exit
+    // What was under way is lost; from then on all come.
+    const before = numbers(heard).length
+    await come(before + 50)
+    clearInterval(publishing)
+    for (const number of all) publisher.dispatchEvent(event('news', sent + number))
+    await vi.waitFor(() => expect(heard.at(-1)).toBe(sent + all.length - 1), 20_000)
+    const came = numbers(heard) as number[]
+    expect(came).toEqual([...new Set(came)].sort((one, two) => one - two))
+    expect(came.slice(-all.length)).toEqual(all.map((number) => sent + number))
+    expect(session.remotePort).toBe(Number(server.split(':')[1]))
   })
 
   it('is not begun without NATS', async () => {

@@ -65,6 +65,10 @@ pub use tunnel::{Tunnel, TunnelOptions};
 pub struct ConnectOptions {
     /// `host:port`, `[v6]:port` or `host` (the port that belongs to the transport), also as `tcp://host:port`.
     pub server: String,
+    /// Servers that are as good as that one, as texts like it: what cannot be had at the first is asked of the next, each for its share of
+    /// the time. A supervised session goes round them: the one that it has just lost is asked last. Each has host keys of its own, which
+    /// `host_keys` or `known_hosts` must name. Default: none.
+    pub further_servers: Vec<String>,
     /// The endpoint id of a server that is reached by iroh: hex, base32 or z-base-32.
     pub peer: Option<String>,
     /// Where the peer is known to be, for iroh to try.
@@ -120,6 +124,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             server: String::new(),
+            further_servers: Vec::new(),
             peer: None,
             iroh_addresses: Vec::new(),
             iroh_relay: None,
@@ -257,15 +262,17 @@ impl ConnectOptions {
         first.ok_or_else(|| Error::config("no server was given"))
     }
 
-    /// The ways to the server, and what its host key is looked up by on each.
+    /// The ways to the servers, and what the host key is looked up by on each.
     fn paths(&self, leg: &Leg, settings: &Outward) -> Result<Vec<Path>> {
-        let path = |place: Place| {
+        let path = |(number, place): (usize, Place)| {
+            // Many transports to one place, or to the peer, are one server.
+            let server = if self.further_servers.is_empty() { 0 } else { number };
             if place.transport == Transport::Iroh && leg.is_hop {
                 let message = "iroh finds its own way to a peer, and goes through no other server";
                 return Err(Error::config(message).hint("leave jump out, or name the server"));
             }
             if place.transport == Transport::Iroh {
-                return self.path_to_peer(leg, &place.at.host);
+                return self.path_to_peer(leg, server, &place.at.host);
             }
             if place.at.port == 0 {
                 return Err(Error::config("the server's port must be 1 to 65535"));
@@ -273,16 +280,20 @@ impl ConnectOptions {
             let known = self.known_hosts.as_deref();
             let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &place.at)?;
             let way = way(&place, &leg.dialer, settings)?;
-            Ok(Path { way, name: place.at, host_keys, through: leg.told.clone() })
+            Ok(Path { way, server, name: place.at, host_keys, through: leg.told.clone() })
         };
-        self.places()?.into_iter().map(path).collect()
+        self.places()?.into_iter().enumerate().map(path).collect()
     }
 
-    /// Where to go by each transport: to the peer by iroh, and to the server by all others.
+    /// Where to go by each transport: to the peer by iroh, and to the servers by all others.
     fn places(&self) -> Result<Vec<Place>> {
         let Some(peer) = &self.peer else {
-            return Place::all(std::slice::from_ref(&self.server), &self.transport);
+            let servers = std::iter::once(&self.server).chain(&self.further_servers);
+            return Place::all(&servers.cloned().collect::<Vec<_>>(), &self.transport);
         };
+        if !self.further_servers.is_empty() {
+            return Err(Error::config("a peer has no further servers: it is one, wherever it is"));
+        }
         let peer = Place::parse(peer, Transport::Iroh)?;
         match self.transport.as_slice() {
             [] if self.server.is_empty() => Ok(vec![peer]),
@@ -304,18 +315,18 @@ impl ConnectOptions {
 
     /// By iroh. Its host key is known by the endpoint id.
     #[cfg(feature = "iroh")]
-    fn path_to_peer(&self, leg: &Leg, peer: &str) -> Result<Path> {
+    fn path_to_peer(&self, leg: &Leg, server: usize, peer: &str) -> Result<Path> {
         let (relay, proxy) = (self.iroh_relay.as_deref(), self.proxy.clone());
         let by = proxy.clone().map(|proxy| (proxy, bridge as StartBridge));
         let way = IrohWay::new(peer, &self.iroh_addresses, relay, by)?;
         let name = HostPort { host: way.id(), port: 22 };
         let known = self.known_hosts.as_deref();
         let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &name)?;
-        Ok(Path { way: Arc::new(way), name, host_keys, through: leg.told.clone() })
+        Ok(Path { way: Arc::new(way), server, name, host_keys, through: leg.told.clone() })
     }
 
     #[cfg(not(feature = "iroh"))]
-    fn path_to_peer(&self, _leg: &Leg, _peer: &str) -> Result<Path> {
+    fn path_to_peer(&self, _leg: &Leg, _server: usize, _peer: &str) -> Result<Path> {
         Err(crate::transport::no_iroh())
     }
 

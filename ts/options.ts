@@ -33,15 +33,18 @@ export function connectOptions(
   connectionString: string | undefined,
   options: AlknetConnectOptions,
 ): NativeConnectOptions {
-  const server = text('options.server', options.server)
   const named = connectionString !== undefined || options.peer !== undefined
+  const given = texts('options.server', options.server) ?? (named ? [] : serversOfEnvironment())
+  // A connection string names its own.
+  const [server, ...furtherServers] = connectionString === undefined ? given : []
   const agentSocket = agent(options.agent, options.identity)
   const fallback = agentSocket === undefined ? process.env.ALKNET_IDENTITY || undefined : undefined
   const { path, contents } = key('options.identity', options.identity ?? fallback)
   checkPassphrase('options.passphrase', options.passphrase)
   return defined<NativeConnectOptions>({
     connectionString,
-    server: server ?? (named ? undefined : process.env.ALKNET_SERVER || undefined),
+    server,
+    furtherServers: furtherServers.length > 0 ? furtherServers : undefined,
     peer: text('options.peer', options.peer),
     irohAddresses: texts('options.irohAddress', options.irohAddress),
     irohRelay: text('options.irohRelay', options.irohRelay),
@@ -85,6 +88,10 @@ function agent(
   const socket = process.env.SSH_AUTH_SOCK || undefined
   if (socket !== undefined) return socket
   throw refuse('no ssh-agent is running here', 'SSH_AUTH_SOCK is not set; see ssh-agent(1)')
+}
+
+function serversOfEnvironment(): string[] {
+  return (process.env.ALKNET_SERVER ?? '').split(',').filter((server) => server !== '')
 }
 
 /** Checks `reconnect` of `openSession()`. */

@@ -16,6 +16,7 @@ use crate::limits::NativeLimits;
 #[derive(Default)]
 pub struct NativeConnectOptions {
     pub server: Option<String>,
+    pub further_servers: Option<Vec<String>>,
     pub peer: Option<String>,
     pub iroh_addresses: Option<Vec<String>>,
     pub iroh_relay: Option<String>,
@@ -108,6 +109,7 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
         let default = Self::default();
         let made = Self {
             server: options.server.unwrap_or_default(),
+            further_servers: options.further_servers.unwrap_or_default(),
             peer: options.peer,
             iroh_addresses: addresses(options.iroh_addresses)?,
             iroh_relay: options.iroh_relay,

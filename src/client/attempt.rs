@@ -1,4 +1,4 @@
-//! One attempt at a session, over the ways to the server in their order, and all that it takes to repeat it.
+//! One attempt at a session, over the servers and the ways to each in their order, and all that it takes to repeat it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::transport::Way;
 /// All that it takes to make a session, as often as needed.
 #[derive(Clone)]
 pub(super) struct Attempt {
-    /// Tried in this order; never empty.
+    /// Tried in this order; never empty. Those of one server stand together.
     pub(super) paths: Vec<Path>,
     pub(super) login: Login,
     /// What an authority says of the key, read anew each time.
@@ -32,6 +32,8 @@ pub(super) struct Attempt {
 #[derive(Clone)]
 pub(super) struct Path {
     pub(super) way: Arc<dyn Way>,
+    /// Which of the servers it leads to, by its number in the options.
+    pub(super) server: usize,
     pub(super) name: HostPort,
     pub(super) host_keys: HostKeys,
     /// What its TCP legs go through, in the words of a message: empty, or ` through …`.
@@ -42,34 +44,49 @@ impl Attempt {
     /// Makes one attempt: a new transport, a new SSH session. Of several ways each has an equal share of the time that is left.
     /// Dropping the future ends it.
     pub(super) async fn run(self) -> Result<Session> {
+        Ok(self.reach().await?.0)
+    }
+
+    /// The same, with the number of the server.
+    pub(super) async fn reach(self) -> Result<(Session, usize)> {
         let Self { paths, mut login, papers, agent, timeout } = self;
         let deadline = Instant::now() + timeout;
         if let Some(key) = login.key.clone() {
             let read = move || papers.load(&key, Use::User);
             login.certificate = Scope::new().blocking(read).await??;
         }
-        let mut failures: Vec<Error> = Vec::new();
+        let mut failures: Vec<(usize, Error)> = Vec::new();
         for (tried, path) in paths.iter().enumerate() {
+            if failures.last().is_some_and(|(server, e)| *server == path.server && has_spoken(e)) {
+                continue;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(paths.len() - tried).unwrap_or(1);
             match path.run(login.clone(), agent.as_ref(), share).await {
-                Ok(session) => return Ok(session),
-                Err(error) if ends_it(&error) => return Err(error),
+                Ok(session) => return Ok((session, path.server)),
                 Err(error) => {
                     let transport = path.way.transport().as_str();
                     tracing::info!(transport, code = error.code().as_str(), "no session this way");
-                    failures.push(error);
+                    failures.push((path.server, error));
                 }
             }
         }
-        Err(together(failures))
+        Err(together(&failures))
     }
 
-    /// Accepts from now on no other host key than this one.
-    pub(super) fn demand(&mut self, fingerprint: &str) {
-        for path in &mut self.paths {
+    /// Notes that the session is with this server. Accepts from now on no other host key of it than this one, and has the others tried
+    /// before it when the session is lost.
+    pub(super) fn settle(&mut self, server: usize, fingerprint: &str) {
+        for path in self.paths.iter_mut().filter(|path| path.server == server) {
             path.host_keys.demand(fingerprint);
         }
+        self.paths.sort_by_key(|path| (path.server == server, path.server));
+    }
+
+    /// The same attempt at this server alone.
+    pub(super) fn only(mut self, server: usize) -> Self {
+        self.paths.retain(|path| path.server == server);
+        self
     }
 }
 
@@ -116,17 +133,44 @@ async fn reach_agent(socket: &Target) -> Result<BoxIo> {
 }
 
 /// Whether the server has spoken, so that another way to it would bring the same answer.
-fn ends_it(error: &Error) -> bool {
-    error.code().is_permanent() || error.code() == Code::AuthRejected
+fn has_spoken(error: &Error) -> bool {
+    finality(error) > 0
 }
 
-/// The last failure, which tells of those before it.
-fn together(mut failures: Vec<Error>) -> Error {
-    let Some(last) = failures.pop() else { return Error::config("there is no way to the server") };
-    if failures.is_empty() {
-        return last;
+/// How little further attempts would change.
+fn finality(error: &Error) -> u8 {
+    match error.code() {
+        code if code.is_permanent() => 2,
+        Code::AuthRejected => 1,
+        _ => 0,
     }
-    let before: Vec<_> = failures.iter().map(ToString::to_string).collect();
-    let help = last.help().map(|help| format!("{help}; ")).unwrap_or_default();
-    last.hint(format!("{help}before this: {}", before.join("; ")))
+}
+
+/// One failure that stands for all, and tells of the others: that of the server whose answer is the least final, so that attempts go on
+/// while one of them may help; the last of those.
+fn together(failures: &[(usize, Error)]) -> Error {
+    let of_each = failures.chunk_by(|(one, _), (other, _)| one == other);
+    let mut answers: Vec<_> = of_each.filter_map(of_one_server).collect();
+    let least = answers.iter().map(finality).min();
+    let Some(at) = answers.iter().rposition(|answer| Some(finality(answer)) == least) else {
+        return Error::config("there is no way to the server");
+    };
+    let chosen = answers.remove(at);
+    beside(chosen, answers.iter())
+}
+
+/// What the server answered, or else the last failure.
+fn of_one_server(failures: &[(usize, Error)]) -> Option<Error> {
+    let ((_, last), before) = failures.split_last()?;
+    let before = if has_spoken(last) { &[][..] } else { before };
+    Some(beside(last.clone(), before.iter().map(|(_, error)| error)))
+}
+
+fn beside<'a>(error: Error, others: impl Iterator<Item = &'a Error>) -> Error {
+    let others: Vec<_> = others.map(ToString::to_string).collect();
+    if others.is_empty() {
+        return error;
+    }
+    let help = error.help().map(|help| format!("{help}; ")).unwrap_or_default();
+    error.hint(format!("{help}before this: {}", others.join("; ")))
 }

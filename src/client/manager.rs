@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,7 +25,7 @@ use crate::target::Target;
 /// How long `close` waits for the supervisor, beyond what the session's own close takes.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// A supervised SSH session, to one server, by one key. Dropping it ends it.
+/// A supervised SSH session, to one of the servers, by one key. Dropping it ends it.
 ///
 /// The first attempt is made at once, and so is the first after a loss; further ones after 1, 2, 4, 8, 16 and then always 30 s,
 /// ± 20 %, for ever. It stops by itself for what no attempt would mend: a host key that is not the one of the first session, an
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub(super) attempt: Mutex<Option<Attempt>>,
     pub(super) reconnect: Reconnect,
     pub(super) lanes: Lanes,
+    /// The number of the server that there is a session with, or was last.
+    pub(super) server: AtomicUsize,
     scope: Scope,
     standing: watch::Sender<Standing>,
     observer: Mutex<Option<Arc<dyn Observer>>>,
@@ -65,6 +67,7 @@ impl ChannelManager {
             attempt: Mutex::new(Some(options.attempt().await?)),
             reconnect,
             lanes: Lanes::default(),
+            server: AtomicUsize::new(0),
             scope: Scope::new(),
             standing: watch::Sender::new(Standing::Down(None)),
             observer: Mutex::default(),

@@ -67,11 +67,18 @@ impl Shared {
 
     pub(super) async fn connect(&self) -> Result<Session> {
         let attempt = self.attempt.lock().clone().ok_or_else(closed)?;
-        let session = attempt.run().await?;
+        let (session, server) = attempt.reach().await?;
         if let Some(attempt) = &mut *self.attempt.lock() {
-            attempt.demand(&session.info().host_key_fingerprint);
+            attempt.settle(server, &session.info().host_key_fingerprint);
         }
+        self.server.store(server, Ordering::Relaxed);
         Ok(session)
+    }
+
+    /// Another session with the server of the present one.
+    async fn connect_again(&self) -> Result<Session> {
+        let attempt = self.attempt.lock().clone().ok_or_else(closed)?;
+        attempt.only(self.server.load(Ordering::Relaxed)).run().await
     }
 
     /// Waits for the session's end, and gives it lanes meanwhile.
@@ -79,7 +86,7 @@ impl Shared {
         let relieving = async {
             loop {
                 self.lanes.worn_out().await;
-                match self.connect().await {
+                match self.connect_again().await {
                     Ok(lane) => self.lanes.add(lane),
                     // The present session goes on; its next hundreds of streams ask again.
                     Err(e) => tracing::debug!(code = e.code().as_str(), "no second session"),

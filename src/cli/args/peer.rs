@@ -12,7 +12,7 @@ use crate::config::Transport;
 /// Whom to reach, and as whom.
 #[derive(Args)]
 pub(in crate::cli) struct Peer {
-    /// The server, or a connection string (alknet://…)
+    /// The server, or a connection string (alknet://…). HOST,HOST are servers that are as good as each other, tried in this order
     #[arg(value_name = "[USER@]HOST[:PORT]")]
     pub(in crate::cli) place: Option<String>,
     /// The server, as an option

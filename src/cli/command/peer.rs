@@ -35,12 +35,15 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
 /// # Errors
 /// `ERR_ALKNET_CONFIG`.
 pub(super) async fn reach(peer: &Peer) -> Result<(ConnectOptions, Wishes)> {
-    let place = place(peer)?;
+    let (place, further) = place(peer)?;
     let user = place.user.as_deref().or(peer.user.as_deref());
     let named = Named { server: &place.server, user, port: peer.port };
     let said = Wishes::parse(&peer.options)?;
     let found = Found::of(named, said, peer.ssh_config.as_deref()).await?;
     let wishes = &found.wishes;
+    let port = peer.port.or(wishes.port);
+    let further_servers =
+        further.iter().map(|one| address(one, None, port)).collect::<Result<_>>()?;
     let named = peer.identity.clone().map_or_else(|| found.identity(), |key| Ok(Some(key)))?;
     let agent = if named.is_some() { None } else { agent(wishes).await };
     let usual = || if agent.is_some() { None } else { usual_key() };
@@ -76,16 +79,20 @@ pub(super) async fn reach(peer: &Peer) -> Result<(ConnectOptions, Wishes)> {
     };
     let options = match found.server.starts_with("alknet://") {
         true => options.connection_string(&found.server)?,
-        false => ConnectOptions { server: found.server.clone(), ..options },
+        false => ConnectOptions { server: found.server.clone(), further_servers, ..options },
     };
     Ok((options, found.wishes))
 }
 
-/// Who and where: what was named first. A peer needs no address.
-fn place(peer: &Peer) -> Result<Jump> {
+/// Who and where: what was named first, and further servers, after commas. A peer needs no address.
+fn place(peer: &Peer) -> Result<(Jump, Vec<&str>)> {
     match (peer.place.as_deref().or(peer.server.as_deref()), &peer.peer) {
-        (Some(place), _) => place.parse(),
-        (None, Some(_)) => Ok(Jump::default()),
+        (Some(place), _) => {
+            let mut servers = place.split(',');
+            let first = servers.next().unwrap_or(place).parse()?;
+            Ok((first, servers.collect()))
+        }
+        (None, Some(_)) => Ok((Jump::default(), Vec::new())),
         (None, None) => Err(Error::config("no server was given")
             .hint("name one: alknet connect user@host, --server, --peer, or ALKNET_SERVER")),
     }
