@@ -53,6 +53,6 @@ pub use client::{Tunnel, TunnelOptions};
 pub use config::{Bind, PortForwardSpec, Transport};
 pub use error::{Code, Error, Phase, Refusal, Result, posix_name};
 pub use forward::ForwardMetrics;
-pub use server::{Authorize, BusOptions, ForwardPolicy, ServeOptions, Server, serve};
+pub use server::{Authorize, BusOptions, EventBus, ForwardPolicy, ServeOptions, Server, serve};
 pub use ssh::{Events, Info, Keepalive, Observer, Read, Session, Stream};
 pub use target::{CONTROL, HostPort, Target};

@@ -31,7 +31,7 @@ use crate::ssh::{
 
 use admit::accept_all;
 use bus::Bus;
-pub use bus::{Authorize, BusOptions};
+pub use bus::{Authorize, BusOptions, EventBus};
 pub use forward::ForwardPolicy;
 use forward::offer;
 use front::Front;

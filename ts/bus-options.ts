@@ -26,12 +26,13 @@ export function busOptions(
     maxQueue: integer(`${name}.maxQueue`, given.maxQueue, 1, MOST),
     maxSubscriptions: integer(`${name}.maxSubscriptions`, given.maxSubscriptions, 1, MOST),
     maxRate: integer(`${name}.maxRate`, given.maxRate, 1, MOST),
-    nats: addresses(`${name}.nats`, given.nats),
+    nats: texts(`${name}.nats`, given.nats),
+    durable: texts(`${name}.durable`, given.durable),
     asks: authorize !== undefined,
   })
 }
 
-function addresses(name: string, value: string | readonly string[] | undefined) {
+function texts(name: string, value: string | readonly string[] | undefined) {
   if (value === undefined) return undefined
   const list = typeof value === 'string' ? [value] : value
   if (!Array.isArray(list)) throw invalidType(name, 'a string or an array of them', value)

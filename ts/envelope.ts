@@ -47,11 +47,14 @@ export function readEnvelope(body: Buffer): EventEnvelope {
   if (isTooDeep(text)) throw invalid(`nested deeper than ${MAX_DEPTH} levels`)
   const value = parse(text)
   if (typeof value !== 'object' || value === null) throw invalid('not an object')
-  const { type, id, payload, from } = value as Partial<EventEnvelope>
+  const { type, id, payload, from, seq } = value as Partial<EventEnvelope>
   if (typeof type !== 'string') throw invalid('without a type')
   if (typeof id !== 'string') throw invalid('without an id')
   if (!Object.hasOwn(value, 'payload')) throw invalid('without a payload')
-  return typeof from === 'string' ? { type, id, payload, from } : { type, id, payload }
+  const envelope: EventEnvelope = { type, id, payload }
+  if (typeof from === 'string') envelope.from = from
+  if (Number.isSafeInteger(seq)) envelope.seq = seq as number
+  return envelope
 }
 
 /** The topics a control message names, in any of the shapes peers use. */

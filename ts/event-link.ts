@@ -26,7 +26,8 @@ export type Failure = NodeJS.ErrnoException
 /** Whoever holds a link. */
 export interface LinkOwner {
   event(envelope: EventEnvelope): void
-  subscribed(topic: string): void
+  /** With the number after which it begins, if its events are kept. */
+  subscribed(topic: string, seq: number | undefined): void
   refused(topic: string): void
   /** Something is wrong; the link may go on. */
   report(error: Failure): void
@@ -81,8 +82,9 @@ export class EventLink {
     return this.#peer.wants(topic)
   }
 
-  subscribe(topic: string, echo: boolean): void {
-    this.#control(SUBSCRIBE, '', echo ? { topic } : { topic, echo })
+  subscribe(topic: string, echo: boolean, since: number | undefined): void {
+    const asked = echo ? { topic } : { topic, echo }
+    this.#control(SUBSCRIBE, '', since === undefined ? asked : { ...asked, since })
   }
 
   unsubscribe(topic: string): void {
@@ -162,12 +164,17 @@ export class EventLink {
   }
 
   #onTopics(envelope: EventEnvelope): void {
-    const { type } = envelope
+    const { type, payload } = envelope
     const topics = readTopics(envelope)
     if (topics.length === 0) throw invalid(`${type} without a topic`)
     if (type === SUBSCRIBE) this.#onSubscribe(envelope, topics)
     else if (type === UNSUBSCRIBE) for (const topic of topics) this.#peer.remove(topic)
-    else for (const topic of topics) this.#owner.subscribed(topic)
+    else {
+      const { seq } = fields(payload)
+      for (const topic of topics) {
+        this.#owner.subscribed(topic, Number.isSafeInteger(seq) ? (seq as number) : undefined)
+      }
+    }
   }
 
   #onSubscribe({ id, payload }: EventEnvelope, topics: readonly string[]): void {
@@ -185,8 +192,10 @@ export class EventLink {
   #onRefused(payload: unknown): void {
     const { action, topic, reason } = fields(payload)
     if (action === 'subscribe' && typeof topic === 'string') this.#owner.refused(topic)
+    // The store of kept events has not answered in time; everything else is a no for good.
+    const later = reason === 'not_kept' || reason === 'not_available'
     const message = `the bus refuses to ${action} '${topic}': ${reason}`
-    this.#owner.report(new AlknetError('EACCES', message, { phase: 'stream' }))
+    this.#owner.report(new AlknetError(later ? 'EAGAIN' : 'EACCES', message, { phase: 'stream' }))
   }
 
   #onClosed(payload: unknown): void {

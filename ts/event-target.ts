@@ -24,6 +24,7 @@ import { checkLength, HEADER } from './frame-codec.js'
 import { FrameWriter, streamClosed } from './frame-writer.js'
 import { type ListenerCallback, type ListenerOptions, Listeners } from './listeners.js'
 import { abortSignal, integer } from './options.js'
+import { Positions } from './positions.js'
 import { Confirmations } from './subscriptions.js'
 
 /** Puts typed publish/subscribe on a stream or a session. */
@@ -58,6 +59,7 @@ class StreamEventTarget extends EventTarget {
   readonly #writer = new FrameWriter()
   readonly #listeners: Listeners
   readonly #confirmations = new Confirmations()
+  readonly #positions = new Positions()
   /** On a session: ends the search for streams. */
   #ending: AbortController | undefined
   #link: EventLink | undefined
@@ -135,12 +137,22 @@ class StreamEventTarget extends EventTarget {
     const limit = integer('options.limit', options.limit, 1, 0x7fff_ffff) ?? ITERATOR_LIMIT
     const signal = abortSignal(options.signal)
     const { closed } = this
+    this.#since(topic, options.since)
     const listen = (push: (event: T) => void) => {
       const listener = (event: unknown) => push(event as T)
       this.addEventListener(topic, listener)
       return () => this.removeEventListener(topic, listener)
     }
     return new EventIterator({ listen, closed }, limit, signal)
+  }
+
+  #since(topic: string, number: number | undefined): void {
+    const since = integer('options.since', number, 0, Number.MAX_SAFE_INTEGER)
+    if (since === undefined) return
+    const why =
+      'left out for a topic that has listeners already: they would hear what is sent again'
+    if (this.#listeners.has(topic)) throw invalidValue('options.since', why)
+    this.#positions.begin(topic, since)
   }
 
   async ready(topic: string): Promise<boolean> {
@@ -175,7 +187,7 @@ class StreamEventTarget extends EventTarget {
   async #use(stream: NonNullable<Settings['stream']>): Promise<Failure | undefined> {
     const link = new EventLink(stream, this.#writer, this.#settings.maxFrame, {
       event: (envelope) => this.#deliver(envelope),
-      subscribed: (topic) => this.#confirmations.confirmed(topic),
+      subscribed: (topic, seq) => this.#onSubscribed(topic, seq),
       refused: (topic) => this.#confirmations.refused(topic),
       report: (error) => this.#report(error),
       ended: () => this.#onEnded(link),
@@ -183,7 +195,7 @@ class StreamEventTarget extends EventTarget {
     this.#link = link
     for (const topic of this.#listeners.topics()) {
       this.#confirmations.subscribed(topic)
-      link.subscribe(topic, this.#settings.echo)
+      link.subscribe(topic, this.#settings.echo, this.#positions.ask(topic))
     }
     return link.closed
   }
@@ -196,6 +208,7 @@ class StreamEventTarget extends EventTarget {
         this.#link = undefined
         this.#writer.detach()
         this.#confirmations.forget()
+        this.#positions.detach()
       },
       away: (reason: Failure) => this.#report(reason),
     }
@@ -214,10 +227,17 @@ class StreamEventTarget extends EventTarget {
     }
     if (!this.#open || this.#link === undefined) return
     this.#confirmations.subscribed(topic)
-    this.#link.subscribe(topic, this.#settings.echo)
+    this.#link.subscribe(topic, this.#settings.echo, this.#positions.ask(topic))
+  }
+
+  #onSubscribed(topic: string, seq: number | undefined): void {
+    const trouble = this.#listeners.has(topic) ? this.#positions.answered(topic, seq) : undefined
+    if (trouble !== undefined) this.#report(trouble)
+    this.#confirmations.confirmed(topic)
   }
 
   #unsubscribe(topic: string): void {
+    this.#positions.forget(topic)
     if (!this.#open || this.#link === undefined) return
     this.#confirmations.unsubscribed(topic)
     this.#link.unsubscribe(topic)
@@ -271,7 +291,12 @@ class StreamEventTarget extends EventTarget {
     if (!this.#open || !this.#listeners.has(topic)) return
     const detail = this.#settings.detail === 'envelope' ? envelope : envelope.payload
     const event = new CustomEvent(topic, { detail })
-    if (envelope.from !== undefined) Object.assign(event, { from: envelope.from })
+    const { from, seq } = envelope
+    if (from !== undefined) Object.assign(event, { from })
+    if (seq !== undefined) {
+      Object.assign(event, { seq })
+      this.#positions.heard(topic, seq)
+    }
     // The platform keeps what a listener throws from the others and from us.
     super.dispatchEvent(event)
   }

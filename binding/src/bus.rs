@@ -23,6 +23,8 @@ pub struct NativeBusOptions {
     pub max_rate: Option<u32>,
     /// Addresses of NATS.
     pub nats: Option<Vec<String>>,
+    /// Topics whose events are kept.
+    pub durable: Option<Vec<String>>,
     /// Whether the program is asked what clients may do.
     pub asks: Option<bool>,
 }
@@ -40,6 +42,7 @@ impl NativeBusOptions {
             max_rate: self.max_rate,
         };
         options.nats = self.nats.unwrap_or_default();
+        options.durable = self.durable.unwrap_or_default();
         let questions = self.asks.unwrap_or_default().then(Arc::<Questions>::default);
         options.authorize = questions.clone().map(|asked| asked as Arc<dyn Authorize>);
         (options, questions)

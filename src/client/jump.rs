@@ -66,6 +66,7 @@ impl Jump {
         let inherited = |theirs: &Option<KeySource>| theirs.clone().filter(|_| !is_own);
         let options = ConnectOptions {
             server: self.server.clone(),
+            further_servers: Vec::new(),
             transport: self.transport.clone(),
             identity: self.identity.clone().or_else(|| target.identity.clone()),
             agent: target.agent.clone().filter(|_| !is_own),

@@ -7,9 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::auth::KeyRules;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Access, BusAction, BusLimits, BusMetrics, Hub, Who};
-use crate::io::pipe;
+use crate::io::{BoxIo, pipe};
 use crate::scope::Scope;
 use crate::ssh::{Backlog, Info, Stream};
 use crate::target::CONTROL;
@@ -25,6 +25,9 @@ pub struct BusOptions {
     /// Addresses of NATS (`nats://[USER:PASSWORD@]HOST:PORT`, `tls://…`), of one cluster: all servers with a bus over it are one bus. Needs the
     /// feature `nats`. Default: this server alone.
     pub nats: Vec<String>,
+    /// Topics whose events NATS keeps, in JetStream, for subscribers that are away: each has a number, and who subscribes may ask for all
+    /// since one. Kept are the last 24 hours and 1 GiB of each topic, in three copies where there is a cluster. Default: none.
+    pub durable: Vec<String>,
 }
 
 impl fmt::Debug for BusOptions {
@@ -57,27 +60,40 @@ impl Bus {
         scope: &Scope,
     ) -> Result<Option<Self>> {
         let Some(options) = options else { return Ok(None) };
-        options.limits.check()?;
-        let bus = Self { hub: Hub::new(options.limits), authorize: options.authorize.clone() };
-        if !options.nats.is_empty() {
-            join_cluster(&bus.hub, &options.nats, scope).await?;
-        }
+        let bus = Self::make(options, scope).await?;
         bus.bridge(backlog, scope);
         Ok(Some(bus))
     }
 
+    async fn make(options: &BusOptions, scope: &Scope) -> Result<Self> {
+        options.limits.check()?;
+        let bus = Self { hub: Hub::new(options.limits), authorize: options.authorize.clone() };
+        if !options.nats.is_empty() {
+            join_cluster(&bus.hub, options, scope).await?;
+        } else if !options.durable.is_empty() {
+            return Err(Error::config(
+                "durable topics are kept by NATS, and no address of it was given",
+            ));
+        }
+        Ok(bus)
+    }
+
     fn bridge(&self, backlog: &Arc<Backlog>, scope: &Scope) {
-        let (backlog, members) = (Arc::clone(backlog), scope.clone());
-        let (hub, authorize) = (Arc::clone(&self.hub), self.authorize.clone());
-        scope.spawn(async move {
+        let (backlog, bus, scope) = (Arc::clone(backlog), self.clone(), scope.clone());
+        scope.clone().spawn(async move {
             loop {
                 let stream = backlog.accept().await;
-                let info = Arc::new(stream.info().clone());
-                let name = Some(info.key_fingerprint.clone());
-                let access = Arc::new(ByKey { info, authorize: authorize.clone() });
-                members.spawn(Arc::clone(&hub).join(Box::new(stream), Who { name, access }));
+                bus.admit(stream.info().clone(), Box::new(stream), &scope);
             }
         });
+    }
+
+    /// Makes a stream a member, by the key of whoever logged in.
+    fn admit(&self, info: Info, stream: BoxIo, scope: &Scope) {
+        let info = Arc::new(info);
+        let name = Some(info.key_fingerprint.clone()).filter(|key| !key.is_empty());
+        let access = Arc::new(ByKey { info, authorize: self.authorize.clone() });
+        scope.spawn(Arc::clone(&self.hub).join(stream, Who { name, access }));
     }
 
     /// A member that is the program itself.
@@ -85,8 +101,7 @@ impl Bus {
         let (near, far) = pipe();
         let who = Who { name: None, access: Arc::new(Unlimited) };
         scope.spawn(Arc::clone(&self.hub).join(Box::new(far), who));
-        let info = Info { transport: "memory", target: CONTROL.to_owned(), ..Info::default() };
-        Stream::of(near, info)
+        Stream::of(near, within())
     }
 
     /// Ends in order. See [`Hub::drain`].
@@ -99,16 +114,82 @@ impl Bus {
     }
 }
 
+/// A bus without a server: streams join it, whichever end dialled them. Dropping it ends it.
+pub struct EventBus {
+    bus: Bus,
+    scope: Scope,
+}
+
+impl EventBus {
+    /// Makes one, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// `ERR_ALKNET_CONFIG`; with NATS also why that cannot be reached.
+    pub async fn new(options: &BusOptions) -> Result<Self> {
+        let scope = Scope::new();
+        let bus = Bus::make(options, &scope).await?;
+        Ok(Self { bus, scope })
+    }
+
+    /// Makes a stream a member, until its end. `from` is what its events are stamped with, as the other end's key in
+    /// [`Server::bus`](crate::Server::bus); nothing, for a stream of the program's own.
+    pub fn join(&self, stream: Stream, from: Option<String>) {
+        let key_fingerprint = from.unwrap_or_default();
+        let info = Info { key_fingerprint, ..stream.info().clone() };
+        self.bus.admit(info, Box::new(stream), &self.scope);
+    }
+
+    /// A member's stream, for bytes that come otherwise.
+    pub fn member(&self, from: Option<String>) -> Stream {
+        let (near, far) = pipe();
+        self.join(Stream::of(far, within()), from);
+        Stream::of(near, within())
+    }
+
+    /// A stream to the bus for the program itself, which may everything.
+    pub fn own(&self) -> Stream {
+        self.bus.join(&self.scope)
+    }
+
+    /// What it has done so far.
+    pub fn metrics(&self) -> BusMetrics {
+        self.bus.metrics()
+    }
+
+    /// Ends every member's stream.
+    pub fn close(&self) {
+        self.scope.cancel();
+    }
+}
+
+impl fmt::Debug for EventBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBus").finish_non_exhaustive()
+    }
+}
+
+impl Drop for EventBus {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Of streams within the process.
+fn within() -> Info {
+    Info { transport: "memory", target: CONTROL.to_owned(), ..Info::default() }
+}
+
 #[cfg(feature = "nats")]
-async fn join_cluster(hub: &Arc<Hub>, servers: &[String], scope: &Scope) -> Result<()> {
-    hub.join_cluster(crate::event::Nats::connect(servers, hub, scope).await?);
+async fn join_cluster(hub: &Arc<Hub>, options: &BusOptions, scope: &Scope) -> Result<()> {
+    let BusOptions { nats, durable, .. } = options;
+    hub.join_cluster(crate::event::Nats::connect(nats, durable, hub, scope).await?);
     Ok(())
 }
 
 #[cfg(not(feature = "nats"))]
-async fn join_cluster(_: &Arc<Hub>, _: &[String], _: &Scope) -> Result<()> {
+async fn join_cluster(_: &Arc<Hub>, _: &BusOptions, _: &Scope) -> Result<()> {
     let message = "a bus over NATS was asked for, and this program is built without it";
-    Err(crate::error::Error::config(message).hint("build it with the feature nats"))
+    Err(Error::config(message).hint("build it with the feature nats"))
 }
 
 /// What a client may: by its key, then by the program.

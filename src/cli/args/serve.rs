@@ -127,6 +127,15 @@ pub(in crate::cli) struct Serve {
         help_heading = "Events"
     )]
     pub(in crate::cli) bus: Option<String>,
+    /// A topic whose events NATS keeps for subscribers that are away; repeatable
+    #[arg(
+        long,
+        value_name = "TOPIC",
+        env = "ALKNET_BUS_DURABLE",
+        value_delimiter = ',',
+        help_heading = "Events"
+    )]
+    pub(in crate::cli) bus_durable: Vec<String>,
     /// Serve counters for Prometheus here, at /metrics; anybody who can connect may read them
     #[arg(long, value_name = "ADDR:PORT", env = "ALKNET_METRICS", help_heading = "Events")]
     pub(in crate::cli) metrics: Option<String>,

@@ -101,7 +101,7 @@ async fn serve_options(options: &Serve) -> Result<ServeOptions> {
         proxy: proxy(options.proxy.as_deref())?,
         // Nobody here would take them.
         control: false,
-        bus: options.bus.as_deref().map(bus),
+        bus: options.bus.as_deref().map(|wanted| bus(wanted, &options.bus_durable)),
         metrics: options.metrics.clone(),
         ..ServeOptions::default()
     })
@@ -125,8 +125,8 @@ fn policy(options: &Serve) -> Option<ForwardPolicy> {
 }
 
 /// `local`, or addresses of NATS with commas between.
-fn bus(wanted: &str) -> BusOptions {
-    let mut options = BusOptions::default();
+fn bus(wanted: &str, durable: &[String]) -> BusOptions {
+    let mut options = BusOptions { durable: durable.to_vec(), ..BusOptions::default() };
     if wanted != "local" {
         options.nats = wanted.split(',').map(|address| address.trim().to_owned()).collect();
     }

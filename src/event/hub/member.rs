@@ -91,8 +91,8 @@ impl End {
     }
 }
 
-struct Session {
-    leaving: Leaving,
+pub(super) struct Session {
+    pub(super) leaving: Leaving,
     /// Who its events are from, as JSON.
     from: Option<String>,
     permits: Permits,
@@ -104,10 +104,10 @@ struct Session {
 }
 
 /// Takes the member out of the hub, however its task ends.
-struct Leaving {
-    hub: Arc<Hub>,
-    member: Arc<Member>,
-    topics: HashSet<Box<str>>,
+pub(super) struct Leaving {
+    pub(super) hub: Arc<Hub>,
+    pub(super) member: Arc<Member>,
+    pub(super) topics: HashSet<Box<str>>,
 }
 
 impl Drop for Leaving {
@@ -231,6 +231,11 @@ impl Session {
         }
         let (frames, count) = (frames.split().freeze(), std::mem::take(count));
         let Leaving { hub, member, .. } = &self.leaving;
+        #[cfg(feature = "nats")]
+        if hub.keeps(topic) {
+            let topic = topic.clone();
+            return self.keep(&topic, frames, count).await;
+        }
         let crowd = hub.publish(member.id, topic, &frames, count);
         if let Some(crowded) = crowd.member {
             self.meanwhile(async move { crowded.outbox.room().await }).await?;
@@ -276,14 +281,22 @@ impl Session {
 
     async fn subscribe(&mut self, asked: Envelope, topics: Vec<String>) -> Result<(), End> {
         let echo = asked.payload.get("echo").and_then(Value::as_bool).unwrap_or(true);
+        #[cfg(feature = "nats")]
+        let since = asked.payload.get("since").and_then(Value::as_u64);
         let wanted = topics.len();
         let mut accepted = Vec::new();
         for topic in topics {
             let why = match self.why_not(&topic).await? {
+                #[cfg(feature = "nats")]
+                None if self.leaving.hub.keeps(&topic) => {
+                    // Acknowledged there.
+                    self.follow(&topic, echo, since).await?;
+                    continue;
+                }
                 None => {
                     self.leaving.topics.insert(topic.as_str().into());
                     let Leaving { hub, member, .. } = &self.leaving;
-                    if let Some(known) = hub.subscribe(member, &topic, echo) {
+                    if let Some(known) = hub.subscribe(member, &topic, echo, 0) {
                         self.meanwhile(known).await?;
                     }
                     accepted.push(topic);
@@ -317,13 +330,13 @@ impl Session {
     }
 
     /// Tells the member that something is not done for it. Topics that are too long are cut: nobody is subscribed to them.
-    fn refuse(&self, action: BusAction, topic: &str, reason: &str) {
+    pub(super) fn refuse(&self, action: BusAction, topic: &str, reason: &str) {
         let topic: String = topic.chars().take(crate::event::MAX_TOPIC).collect();
         let payload = json!({ "action": action.as_str(), "topic": topic, "reason": reason });
         self.tell(Envelope { kind: "__refused".into(), id: String::new(), payload });
     }
 
-    fn tell(&self, control: Envelope) {
+    pub(super) fn tell(&self, control: Envelope) {
         let Leaving { hub, member, .. } = &self.leaving;
         let mut frame = BytesMut::new();
         let written = control.write();
@@ -336,7 +349,10 @@ impl Session {
     }
 
     /// `waiting`'s result, while the member gets what waits for it.
-    async fn meanwhile<T>(&mut self, waiting: impl Future<Output = T>) -> Result<T, End> {
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        waiting: impl Future<Output = T>,
+    ) -> Result<T, End> {
         let mut waiting = pin!(waiting);
         let Leaving { hub, member, .. } = &self.leaving;
         std::future::poll_fn(|cx| {

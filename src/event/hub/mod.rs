@@ -7,11 +7,17 @@
 mod access;
 mod counters;
 mod head;
+#[cfg(feature = "nats")]
+mod keeping;
+#[cfg(feature = "nats")]
+mod kept;
 mod member;
 #[cfg(feature = "nats")]
 mod nats;
 mod outbox;
 mod pace;
+#[cfg(feature = "nats")]
+mod store;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -116,15 +122,26 @@ struct Drain {
 
 #[derive(Default)]
 struct Topics {
-    named: HashMap<Box<str>, Vec<Subscriber>>,
+    named: HashMap<Box<str>, Topic>,
     /// Of [`EVERYTHING`].
     all: Vec<Subscriber>,
+}
+
+#[derive(Default)]
+struct Topic {
+    subscribers: Vec<Subscriber>,
+    /// If its events are kept: the number of the last one that was handed on as it came.
+    #[cfg(feature = "nats")]
+    reached: AtomicU64,
 }
 
 struct Subscriber {
     member: Arc<Member>,
     /// Whether it hears its own events.
     echo: bool,
+    /// Of events that are kept it hears those with greater numbers.
+    #[cfg_attr(not(feature = "nats"), expect(dead_code))]
+    after: u64,
 }
 
 /// Hubs of other servers.
@@ -137,6 +154,19 @@ pub(crate) trait Cluster: Send + Sync + 'static {
 
     /// A topic has lost its last subscriber here.
     fn unwanted(&self, topic: &str);
+
+    /// Whether events of a topic are kept for those who are away: then they are not published, but kept.
+    fn keeps(&self, topic: &str) -> bool;
+
+    /// Keeps a frame of a member. Ready, with whether it is kept, when that is known.
+    fn keep(&self, topic: &str, frame: Bytes, author: u64) -> BoxFuture<'static, bool>;
+
+    /// Of a kept topic that is wanted: the numbers of the first event that is kept, and of the last one that will not come by itself.
+    /// Nothing when that is not to be learnt in time.
+    fn begun(&self, topic: &str) -> BoxFuture<'static, Option<(u64, u64)>>;
+
+    /// Sends a member what was kept after that number, and what comes then.
+    fn replay(&self, topic: &str, after: u64, member: &Arc<Member>);
 }
 
 /// To which subscribers of a topic.
@@ -159,7 +189,7 @@ struct Crowd {
 }
 
 /// A member as others see it.
-struct Member {
+pub(crate) struct Member {
     id: u64,
     outbox: Outbox,
 }
@@ -210,25 +240,27 @@ impl Hub {
         let _ = self.cluster.set(cluster);
     }
 
-    /// Subscribes a member, or changes its subscription. Gives what to wait for until events of other servers come.
+    /// Subscribes a member, or changes its subscription: to events with numbers beyond `after`, if they have any. Gives what to wait for
+    /// until events of other servers come.
     fn subscribe(
         &self,
         member: &Arc<Member>,
         topic: &str,
         echo: bool,
+        after: u64,
     ) -> Option<BoxFuture<'static, ()>> {
         let mut topics = self.topics.write();
         let subscribers = match topics.named.get_mut(topic) {
             _ if topic == EVERYTHING => &mut topics.all,
-            Some(subscribers) => subscribers,
-            None => topics.named.entry(topic.into()).or_default(),
+            Some(topic) => &mut topic.subscribers,
+            None => &mut topics.named.entry(topic.into()).or_default().subscribers,
         };
         match subscribers.iter_mut().find(|other| other.member.id == member.id) {
             Some(known) => {
                 known.echo = echo;
                 return None;
             }
-            None => subscribers.push(Subscriber { member: Arc::clone(member), echo }),
+            None => subscribers.push(Subscriber { member: Arc::clone(member), echo, after }),
         }
         let first = subscribers.len() == 1;
         self.counters.subscriptions.add(1);
@@ -241,7 +273,7 @@ impl Hub {
         let Topics { named, all } = &mut *topics;
         let subscribers = match named.get_mut(topic) {
             _ if topic == EVERYTHING => all,
-            Some(subscribers) => subscribers,
+            Some(topic) => &mut topic.subscribers,
             None => return,
         };
         let before = subscribers.len();
@@ -289,9 +321,9 @@ impl Hub {
         count: u64,
     ) -> Option<Arc<Member>> {
         let topics = self.topics.read();
-        let named = topics.named.get(topic).map_or(&[][..], Vec::as_slice);
+        let named = topics.named.get(topic).map_or(&[][..], |topic| &topic.subscribers[..]);
         if named.is_empty() && topics.all.is_empty() {
-            if from.is_some() {
+            if from.is_some() && reach == Reach::Both {
                 self.counters.unheard.add(count);
             }
             return None;
@@ -304,7 +336,7 @@ impl Hub {
         });
         let named = if reach == Reach::All { &[][..] } else { named };
         let mut crowded = None;
-        for Subscriber { member, echo } in named.iter().chain(others) {
+        for Subscriber { member, echo, .. } in named.iter().chain(others) {
             if Some(member.id) == from && !echo {
                 continue;
             }

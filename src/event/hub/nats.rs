@@ -14,10 +14,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Cluster, EVERYTHING, Hub, Reach};
+use super::store::{STORE_LIMIT, Store};
+use super::{Cluster, EVERYTHING, Hub, Member, Reach};
 use crate::error::Result;
 use crate::event::codec::HEADER;
 use crate::nats::connect;
@@ -42,16 +43,25 @@ pub(crate) struct Nats {
     hub: Weak<Hub>,
     scope: Scope,
     /// Topics that clients here want.
-    wanted: Mutex<HashMap<Box<str>, CancellationToken>>,
+    wanted: Mutex<HashMap<Box<str>, Wanted>>,
+    /// Of the topics whose events are kept.
+    store: Arc<Store>,
+}
+
+struct Wanted {
+    token: CancellationToken,
+    /// Of a kept topic: where it begins.
+    begun: watch::Receiver<Option<u64>>,
 }
 
 impl Nats {
-    /// Connects to one of `servers`, and to others of them or of their cluster when it is lost.
+    /// Connects to one of `servers`, and to others of them or of their cluster when it is lost. Events of `durable` topics are kept.
     ///
     /// # Errors
     /// `ERR_ALKNET_CONFIG`; `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, `EACCES`.
     pub(crate) async fn connect(
         servers: &[String],
+        durable: &[String],
         hub: &Arc<Hub>,
         scope: &Scope,
     ) -> Result<Arc<Self>> {
@@ -71,7 +81,8 @@ impl Nats {
         };
         let client = connect(servers, options).await?;
         let hub = Arc::downgrade(hub);
-        Ok(Arc::new(Self { client, hub, scope: scope.clone(), wanted: Mutex::default() }))
+        let store = Arc::new(Store::open(&client, durable, Weak::clone(&hub)).await?);
+        Ok(Arc::new(Self { client, hub, scope: scope.clone(), wanted: Mutex::default(), store }))
     }
 }
 
@@ -107,12 +118,16 @@ impl Cluster for Nats {
     fn wanted(&self, topic: &str) -> BoxFuture<'static, ()> {
         let token = CancellationToken::new();
         let (tell, told) = oneshot::channel();
-        let hearing = hear(self.client.clone(), topic.into(), Weak::clone(&self.hub), tell);
+        let (tell_begun, begun) = watch::channel(None);
+        let hearing = match self.store.keeps(topic) {
+            true => Arc::clone(&self.store).follow(topic.into(), tell_begun).boxed(),
+            false => hear(self.client.clone(), topic.into(), Weak::clone(&self.hub), tell).boxed(),
+        };
         let ending = token.clone();
         self.scope.spawn(async move {
             ending.run_until_cancelled(hearing).await;
         });
-        self.wanted.lock().insert(topic.into(), token);
+        self.wanted.lock().insert(topic.into(), Wanted { token, begun });
         async move {
             let _ = told.await;
         }
@@ -120,9 +135,32 @@ impl Cluster for Nats {
     }
 
     fn unwanted(&self, topic: &str) {
-        if let Some(token) = self.wanted.lock().remove(topic) {
-            token.cancel();
+        if let Some(wanted) = self.wanted.lock().remove(topic) {
+            wanted.token.cancel();
         }
+    }
+
+    fn keeps(&self, topic: &str) -> bool {
+        self.store.keeps(topic)
+    }
+
+    fn keep(&self, topic: &str, frame: Bytes, author: u64) -> BoxFuture<'static, bool> {
+        Arc::clone(&self.store).keep(topic.into(), frame, author).boxed()
+    }
+
+    fn begun(&self, topic: &str) -> BoxFuture<'static, Option<(u64, u64)>> {
+        let begun = self.wanted.lock().get(topic).map(|wanted| wanted.begun.clone());
+        let (store, topic) = (Arc::clone(&self.store), topic.to_owned());
+        let learning = async move {
+            let last = *begun?.wait_for(Option::is_some).await.ok()?;
+            Some((store.bounds(&topic).await.0, last?))
+        };
+        async move { tokio::time::timeout(STORE_LIMIT, learning).await.ok()? }.boxed()
+    }
+
+    fn replay(&self, topic: &str, after: u64, member: &Arc<Member>) {
+        let store = Arc::clone(&self.store);
+        self.scope.spawn(store.replay(topic.into(), after, Arc::clone(member)));
     }
 }
 
@@ -179,20 +217,24 @@ fn count(mut bytes: &[u8]) -> Option<u64> {
     (bytes.is_empty() && count > 0).then_some(count)
 }
 
-/// The subject of a topic: one token, in which all but letters, digits, `-`, `_` and `:` is written as `=` and two digits.
-fn subject(topic: &str) -> String {
-    let mut subject = String::with_capacity(PREFIX.len() + topic.len());
-    subject.push_str(PREFIX);
+/// The subject of a topic.
+pub(super) fn subject(topic: &str) -> String {
+    format!("{PREFIX}{}", token(topic))
+}
+
+/// A topic in one token, in which all but letters, digits, `-`, `_` and `:` is written as `=` and two digits.
+pub(super) fn token(topic: &str) -> String {
+    let mut token = String::with_capacity(topic.len());
     for byte in topic.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b':' => {
-                subject.push(char::from(byte));
+                token.push(char::from(byte));
             }
             // Writing to a string does not fail.
-            _ => _ = write!(subject, "={byte:02X}"),
+            _ => _ = write!(token, "={byte:02X}"),
         }
     }
-    subject
+    token
 }
 
 fn topic_of(subject: &str) -> Option<String> {

@@ -117,6 +117,24 @@ impl Outbox {
         }
     }
 
+    /// Waits until little enough waits, however long that takes; at once when nobody takes any more.
+    #[cfg(feature = "nats")]
+    pub(super) async fn calm(&self) {
+        loop {
+            let drained = self.drained.notified();
+            if self.state.lock().is_calm() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Whether nobody takes any more.
+    #[cfg(feature = "nats")]
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().fate != Fate::Open
+    }
+
     /// Whether the subscriber was closed for being slow.
     pub(super) fn is_slow(&self) -> bool {
         self.state.lock().fate == Fate::Slow
@@ -151,6 +169,12 @@ impl Outbox {
 }
 
 impl State {
+    /// Whether little waits, or nobody takes any more.
+    #[cfg(feature = "nats")]
+    fn is_calm(&self) -> bool {
+        self.fate != Fate::Open || self.lagging.is_none()
+    }
+
     /// Notes that the queue is long, and says whether it is worth waiting for.
     fn crowded(&mut self, len: usize) -> Pushed {
         if len <= HIGH {

@@ -1,0 +1,74 @@
+//! What a member does with topics whose events are kept.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::access::BusAction;
+use super::kept::{NUMBER, REPLAYING, frames};
+use super::member::{End, Leaving, Session};
+use super::{Hub, Member, Reach};
+use crate::event::codec::HEADER;
+use crate::event::envelope::Envelope;
+
+impl Session {
+    /// Has frames of one topic kept, one after the other: the next one is not taken before.
+    pub(super) async fn keep(&mut self, topic: &str, all: Bytes, count: u64) -> Result<(), End> {
+        let (hub, member) = self.parts();
+        hub.counters.published.add(count);
+        // Who hears everything hears it as it comes; the others get it from the store.
+        let crowded = hub.hand_on(Some(member.id), topic, Reach::All, &all, count);
+        if let Some(crowded) = crowded {
+            self.meanwhile(async move { crowded.outbox.room().await }).await?;
+        }
+        for frame in frames(&all) {
+            if frame.len() - HEADER + NUMBER > hub.limits.max_frame {
+                hub.counters.too_large.add(1);
+                self.refuse(BusAction::Publish, topic, "too_large");
+            } else if !self.meanwhile(hub.keep(topic, frame, member.id)).await? {
+                hub.counters.cluster.add(1);
+                self.refuse(BusAction::Publish, topic, "not_kept");
+            }
+        }
+        Ok(())
+    }
+
+    /// Subscribes to such a topic: to what comes, or to what is kept after number `since` first.
+    pub(super) async fn follow(
+        &mut self,
+        topic: &str,
+        echo: bool,
+        since: Option<u64>,
+    ) -> Result<(), End> {
+        let (hub, member) = self.parts();
+        let since = since.filter(|_| self.leaving.topics.insert(topic.into()));
+        // What is handed on from here on comes to this member too.
+        let position = hub.position(topic);
+        let after = if since.is_some() { REPLAYING } else { 0 };
+        let _ = hub.subscribe(&member, topic, echo, after);
+        let Some((first, last)) = self.meanwhile(hub.begun(topic)).await? else {
+            self.leaving.topics.remove(topic);
+            hub.unsubscribe(&member, topic);
+            hub.counters.refused.add(1);
+            self.refuse(BusAction::Subscribe, topic, "not_available");
+            return Ok(());
+        };
+        // A number that has not been given yet is of a store that is gone.
+        let last = last.max(position);
+        let since =
+            since.map(|since| if since > last.max(hub.position(topic)) { 0 } else { since });
+        let from = since.map_or(last, |since| since.max(first.saturating_sub(1)));
+        let payload = json!({ "topic": topic, "seq": from });
+        self.tell(Envelope { kind: "__subscribed".into(), id: String::new(), payload });
+        if since.is_some() {
+            hub.replay(topic, from, &member);
+        }
+        Ok(())
+    }
+
+    fn parts(&self) -> (Arc<Hub>, Arc<Member>) {
+        let Leaving { hub, member, .. } = &self.leaving;
+        (Arc::clone(hub), Arc::clone(member))
+    }
+}
