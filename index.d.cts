@@ -57,10 +57,12 @@ export type AlknetTransport = 'tcp' | 'tls' | 'ws' | 'wss' | 'iroh'
 export interface AlknetConnectOptions {
   /**
    * `host:port`, `[v6]:port` or `host` (the default port of the transport), also with the transport in front: `'tls://host'`,
-   * `'wss://host/path'`.
-   * Default: the environment variable `ALKNET_SERVER`.
+   * `'wss://host/path'`. Several are servers that are as good as each other: they are tried in this order, each for its share of
+   * `connectTimeout`, and a session that is lost tries the one that it was with last. Each has a host key of its own, for `hostKeys` or
+   * `knownHosts` to name. With several `transport`s there is one for each server.
+   * Default: the environment variable `ALKNET_SERVER`, where commas stand between several.
    */
-  server?: string
+  server?: string | readonly string[]
   /**
    * Endpoint id (`AlknetServer.endpointId`) of a server that is reached by iroh: 64 hex digits, or 52 signs of base32 or z-base-32. Given
    * without `server`, it is the way to go; with `server`, `transport` says which is tried first. Its host key is known by the id.
@@ -202,7 +204,7 @@ export interface AlknetSessionOptions
   extends Omit<AlknetConnectOptions, 'target' | 'allowHalfOpen'> {
   /**
    * Whether a lost session is replaced. Default `true`: at once, then after 1, 2, 4, 8, 16 and always 30 s, each ± 20 %, until
-   * `close()`. The server must show the host key of the first session again.
+   * `close()`. A server must show the host key that it showed first. `session.remotePort` and the like are of the present one.
    */
   reconnect?: boolean | AlknetReconnectOptions
 }
@@ -694,6 +696,12 @@ export interface AlknetBusOptions {
    * one bus. `serve()` rejects when none of them answers: `ECONNREFUSED`, `ENOTFOUND`, `ETIMEDOUT`, `EACCES`. Default: this server alone.
    */
   nats?: string | readonly string[]
+  /**
+   * With `nats`, which then needs JetStream: topics whose events are kept for who is away. Subscribers get them with a number, `event.seq`; a
+   * target on a session goes on where it was, and `subscribe(topic, { since })` where it says. Kept are 24 hours and 1 GiB of each, in three
+   * copies if NATS is a cluster. See docs/events.md. Default: none.
+   */
+  durable?: string | readonly string[]
   /** The longest frame, who it is from included. Default 1 048 576, at most 67 108 864. */
   maxFrame?: number
   /** Bytes that may wait for one subscriber before it is closed. Default 3 145 728; its stream holds up to 1 048 576 besides. */
@@ -703,6 +711,38 @@ export interface AlknetBusOptions {
   /** Events that one stream may publish in a second; then it is slowed down to that. Default: as many as it can. */
   maxRate?: number
 }
+
+/** Options of {@link AlknetBus.join}. */
+export interface AlknetJoinOptions {
+  /**
+   * From whom the member's events are, whatever it writes. Default: the key that opened the stream, if `onConnection` gave it; of a session
+   * the server's host key; else nobody, as if they were the program's own.
+   */
+  from?: string
+  /** With a session: where its streams lead. Default `'alknet-control'`. */
+  target?: string
+}
+
+/** A bus without a server: whoever has a stream to it, and whichever end dialled that, may be a member. See docs/events.md. */
+export interface AlknetBus extends AsyncDisposable {
+  /** The program's own end, as {@link AlknetServer.bus}; it may everything. */
+  readonly target: AlknetEventTarget
+  /**
+   * Makes the other end of a stream a member, which takes the stream over; or that of a session's streams, one after the other. Resolves
+   * when it is one no longer; rejects when the session has failed, and with `ERR_ALKNET_CONFIG` on a closed bus.
+   */
+  join(member: Duplex | AlknetSession, options?: AlknetJoinOptions): Promise<void>
+  /** What it has done so far. */
+  metrics(): AlknetBusMetrics
+  /** Ends the streams of all members. Idempotent. */
+  close(): Promise<void>
+}
+
+/**
+ * Makes a bus that hangs on no server. It does not keep the process alive; its members' streams do. Rejects like `serve()` for what concerns
+ * the bus.
+ */
+export function createAlknetBus(options?: AlknetBusOptions): Promise<AlknetBus>
 
 /** Counters of a server's bus since `serve()`; the first three are of now. */
 export interface AlknetBusMetrics {
@@ -1119,6 +1159,8 @@ export interface EventEnvelope<TType extends string = string, TPayload = unknown
    * on streams whose ends know each other. What a sender writes here counts for nothing on a server.
    */
   from?: string
+  /** Of a topic whose events the bus keeps (`AlknetBusOptions.durable`): its number there, for `since`. Numbers of a topic only grow. */
+  seq?: number
 }
 
 /** A `CustomEvent` with a narrowed `type` and `detail`; the same as in `@graphql-yoga/typed-event-target`. */
@@ -1137,6 +1179,8 @@ export interface AlknetEvent<TType extends string = string, TDetail = unknown>
   extends TypedEvent<TType, TDetail> {
   /** As in {@link EventEnvelope}. */
   readonly from?: string
+  /** As in {@link EventEnvelope}. */
+  readonly seq?: number
 }
 
 /** A listener that is a function. */
@@ -1225,6 +1269,11 @@ export interface AlknetSubscribeOptions {
   signal?: AbortSignal
   /** Events that may wait to be taken; one more ends the iteration with `ENOBUFS`, after those. Default 1 024. */
   limit?: number
+  /**
+   * Of a topic whose events the bus keeps: begins with those after the event with this `seq`; 0 with all that are kept. Not for a topic that
+   * has listeners on this target already. What is no longer kept is told to `onerror` with `ENODATA`. Default: events from now on.
+   */
+  since?: number
 }
 
 /**

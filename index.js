@@ -2,6 +2,7 @@
 export {
   AlknetError,
   connect,
+  createAlknetBus,
   createAlknetEventTarget,
   forwarders,
   frameStream,

@@ -59,6 +59,8 @@ describe('the examples', () => {
     ['fetch', ['you asked for /one', 'you asked for /two', 'you asked for /three']],
     ['typed-events', ['tea is on its way']],
     ['calls', ['5', 'hello client', 'Error: no operation divide', 'TimeoutError']],
+    ['dialling-hub', ['144 true']],
+    ['ws-hub', ['through two forwards']],
     ['bus', ['SHA256 key of the sender: true', 'hello from the program']],
   ])('%s: what it should get comes, and it ends by itself', async (name, lines) => {
     const program = example(name)

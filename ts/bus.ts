@@ -2,18 +2,24 @@
  * A server's bus: its event target, its counters, and the program's word on what clients may do.
  */
 import type * as contract from '../index.js'
-import type { NativeServer } from '../native/binding.js'
+import type { NativeBus } from '../native/binding.js'
 import { createAlknetEventTarget } from './event-target.js'
 import { connectionInfo } from './info.js'
 import { AlknetStream } from './stream.js'
 
+/** What a server of the addon and a bus of its own have in common. */
+type Native = Pick<NativeBus, 'question' | 'answer'> & {
+  bus(): ReturnType<NativeBus['bus']> | null
+  busMetrics(): contract.AlknetBusMetrics | null
+}
+
 /** The bus as the hosting program has it. */
 export class ServerBus {
-  readonly #native: NativeServer
+  readonly #native: Native
   readonly #authorize: contract.AlknetBusOptions['authorize']
   #target: contract.AlknetEventTarget | undefined
 
-  constructor(native: NativeServer, options: boolean | contract.AlknetBusOptions | undefined) {
+  constructor(native: Native, options: boolean | contract.AlknetBusOptions | undefined) {
     this.#native = native
     this.#authorize = typeof options === 'object' ? options.authorize : undefined
   }

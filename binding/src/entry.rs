@@ -4,9 +4,11 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::bell::Doorbell;
+use crate::bus::NativeBusOptions;
 use crate::options::{NativeConnectOptions, NativeServeOptions, source};
 use crate::pending::{
-    Pending, PendingKeyInfo, PendingServer, PendingSession, PendingStream, PendingTunnel,
+    Pending, PendingBus, PendingKeyInfo, PendingServer, PendingSession, PendingStream,
+    PendingTunnel,
 };
 use crate::session::NativeReconnect;
 use crate::tunnel::NativeTunnelOptions;
@@ -56,6 +58,14 @@ pub fn serve(bell: &Doorbell, options: NativeServeOptions) -> Result<PendingServ
         Ok((alknet::serve(&options).await?, questions))
     };
     Pending::start(bell, starting).map(PendingServer)
+}
+
+/// Makes a bus without a server.
+#[napi]
+pub fn create_bus(bell: &Doorbell, options: NativeBusOptions) -> Result<PendingBus> {
+    let (options, questions) = options.split();
+    let making = async move { Ok((alknet::EventBus::new(&options).await?, questions)) };
+    Pending::start(bell, making).map(PendingBus)
 }
 
 /// Looks at a private key, given as a path or as its contents, without its passphrase.

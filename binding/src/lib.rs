@@ -14,6 +14,7 @@ mod error;
 mod forward;
 mod limits;
 mod options;
+mod own_bus;
 mod pending;
 mod runtime;
 mod server;

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use crate::bell::{Bell, Doorbell};
 use crate::error::NativeError;
 use crate::forward::{Forwarder, NativeForward};
+use crate::own_bus::{Made, NativeBus};
 use crate::runtime::{conversation, runtime};
 use crate::server::{NativeServer, Started};
 use crate::session::NativeSession;
@@ -135,6 +136,11 @@ pending! {
 pending! {
     /// An operation that gives a server.
     PendingServer(Started) gives NativeServer, by NativeServer::new
+}
+
+pending! {
+    /// An operation that gives a bus.
+    PendingBus(Made) gives NativeBus, by NativeBus::new
 }
 
 pending! {
