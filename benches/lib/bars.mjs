@@ -219,6 +219,12 @@ const bars = [
     must: { most: 0.6, than: ['yoga-redis'] },
   },
   {
+    title: 'events over NATS',
+    value: 'msgs_per_s',
+    own: 'alknet-nats',
+    must: { least: 0.7, than: ['nats-js'] },
+  },
+  {
     title: 'idle subscriber',
     value: 'idlebus_KiB_per_subscriber',
     own: 'alknet-bus',

@@ -7,7 +7,7 @@ import { root } from '../../scripts/support.mjs'
 import { BORE_VERSION, DUMBPIPE_VERSION } from './programs.mjs'
 
 const require = createRequire(import.meta.url)
-const packages = ['ssh2', 'ws', 'ioredis', '@graphql-yoga/subscription']
+const packages = ['ssh2', 'ws', 'ioredis', '@nats-io/transport-node', '@graphql-yoga/subscription']
 
 export function describeMachine() {
   const cpus = os.cpus()

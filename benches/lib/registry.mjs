@@ -33,6 +33,12 @@ export const peers = {
   'alknet-events': { label: 'alknet event target', kinds: ['events'], needs: alknet },
   'yoga-alknet': { label: 'yoga over alknet', kinds: ['events'], needs: alknet },
   'ws-hub': { label: 'ws through a Node hub', kinds: ['events', 'fanout'], needs: ['ws hub'] },
+  'nats-js': { label: 'NATS with nats.js', kinds: ['events', 'fanout'], needs: ['nats-server'] },
+  'alknet-nats': {
+    label: 'two alknet buses over NATS',
+    kinds: ['events', 'fanout'],
+    needs: [...alknet, 'nats-server', 'alknet buses'],
+  },
   'alknet-bus': {
     label: 'alknet bus',
     kinds: ['events', 'fanout', 'bus'],

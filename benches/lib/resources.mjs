@@ -8,6 +8,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { ensurePeers } from '../../scripts/peers.mjs'
 import { findProgram, root } from '../../scripts/support.mjs'
+import { freePort } from './free-port.mjs'
 import { ensureBore, ensureDumbpipe, ensureLoad } from './programs.mjs'
 import { startRedis } from './redis.mjs'
 
@@ -18,6 +19,8 @@ const makers = {
   'ssh2 native crypto': checkSsh2,
   'alknet build': checkAlknet,
   'alknet bus': startBus,
+  'nats-server': makeNats,
+  'alknet buses': startBuses,
   'ws hub': startWsHub,
   program: checkProgram,
   load: async () => ({ load: await ensureLoad() }),
@@ -41,7 +44,7 @@ export async function makeResources(needs) {
   const releases = [() => fs.rmSync(directory, { recursive: true, force: true })]
   for (const need of new Set(needs)) {
     try {
-      const { release, ...made } = await makers[need](directory)
+      const { release, ...made } = await makers[need](directory, context)
       Object.assign(context, made)
       if (release) releases.unshift(release)
     } catch (error) {
@@ -108,11 +111,34 @@ async function ensureProgram(name) {
   return programPath(name)
 }
 
-async function startBus(directory) {
+async function makeNats() {
+  const port = await freePort()
+  const args = ['-a', '127.0.0.1', '-p', `${port}`]
+  const child = spawn(programPath('nats-server'), args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  for await (const line of createInterface({ input: child.stderr })) {
+    if (line.includes('Server is ready')) break
+  }
+  child.stderr.resume()
+  const release = () => child.kill('SIGKILL')
+  return { nats: { url: `nats://127.0.0.1:${port}`, pid: child.pid }, release }
+}
+
+/** Two, on one NATS, which must have been made before. */
+async function startBuses(directory, { nats }) {
+  if (nats === undefined) throw new Error('there is no NATS')
+  const all = await Promise.all([0, 1].map(() => startBus(directory, {}, nats.url)))
+  const release = () => {
+    for (const { release: stop } of all) stop()
+  }
+  return { buses: all.map(({ bus }) => bus), release }
+}
+
+async function startBus(directory, _context, nats = 'local') {
   const key = (name) => path.join(directory, name)
   const words = [
     'serve',
     '--bus',
+    nats,
     '--key',
     key('host_key'),
     '--authorized-keys',
