@@ -124,7 +124,7 @@ impl Hop {
     async fn dial(&self, target: &Target) -> Result<Connected> {
         let attempt = self.attempt.lock().clone();
         let session = attempt.run().await?;
-        self.attempt.lock().demand(&session.info().host_key_fingerprint);
+        self.attempt.lock().settle(0, &session.info().host_key_fingerprint);
         let stream = session.open_only(target, ANSWER_LIMIT).await;
         // To whoever dials, a target that is not reached is no more than that.
         let Connected { io, ends } = stream.map_err(|e| e.at(Phase::Tcp))?.into();
