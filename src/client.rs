@@ -55,6 +55,8 @@ pub use remote::RemoteForwarder;
 pub use route::Route;
 pub use socks::{SocksForwarder, SocksLogin};
 pub use standing::{Metrics, Reconnect, Standing};
+#[cfg(all(unix, feature = "cli", feature = "ws"))]
+pub(crate) use tunnel::terminal;
 #[cfg(all(feature = "cli", feature = "ws"))]
 pub(crate) use tunnel::{SshProxy, Standing as TunnelStanding};
 #[cfg(feature = "ws")]

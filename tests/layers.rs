@@ -47,6 +47,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("TcpStream", &["dial", "listen", "transport"]),
     ("TcpListener", &["dial", "listen", "transport"]),
     ("clap", &["cli", "main"]),
+    ("pty_process", &["tunnel"]),
     ("hyper", &["http"]),
     ("tokio_tungstenite", &["http"]),
     ("tokio_rustls", &["transport"]),

@@ -182,6 +182,20 @@ export function startOriginalRunner(): Promise<Original> {
       })
       return
     }
+    if (kind === 'task') {
+      // A terminal that says what it was told, and ends after the first key.
+      const show = (data: string) => socket.send(JSON.stringify({ type: 'output', data }))
+      socket.on('message', (data, binary) => {
+        const said = JSON.parse(String(data))
+        if (said.type === 'input') {
+          show(`got ${said.data}`)
+          return socket.close(1000)
+        }
+        show('')
+        show(`${said.rows} ${said.cols} ${!binary}`)
+      })
+      return
+    }
     const agent = agents.get(name ?? '')
     if (!agent) {
       socket.send(`Error: Container tunnel not connected (container=${name})`)

@@ -4,6 +4,8 @@ mod place;
 mod route;
 #[cfg(feature = "cli")]
 mod ssh;
+#[cfg(all(unix, feature = "cli"))]
+mod terminal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,8 @@ use tokio::time::Instant;
 pub use place::TunnelOptions;
 #[cfg(feature = "cli")]
 pub(crate) use ssh::SshProxy;
+#[cfg(all(unix, feature = "cli"))]
+pub(crate) use terminal::terminal;
 
 use self::place::Place;
 use super::{Metrics, Reconnect};

@@ -5,6 +5,7 @@ mod cover;
 mod host;
 mod runner;
 mod ssh;
+mod terminal;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -61,6 +62,8 @@ pub(crate) struct RunnerOptions {
     pub(crate) advertise: Option<Url>,
     /// What its node is called. Default: host and port of that URL.
     pub(crate) node: Option<String>,
+    /// The program of terminals of agents that have none, and its arguments. Default: none.
+    pub(crate) command: Vec<String>,
 }
 
 /// A runner or a host that listens. Dropping it ends it.
@@ -76,14 +79,16 @@ impl TunnelServer {
     /// # Errors
     /// Those of binding, of the token file, of NATS, and `ERR_ALKNET_CONFIG` for what would be open to a network.
     pub(crate) async fn runner(options: &TunnelOptions, runner: &RunnerOptions) -> Result<Self> {
+        let scope = Scope::new();
         let desk = Arc::new(RunnerDesk {
             runner: Runner::default(),
             tokens: Mutex::new(tokens(options.token_file.as_deref())?),
             file: options.token_file.clone(),
             known: OnceLock::new(),
+            command: runner.command.clone(),
+            scope: scope.clone(),
         });
         let erased: Arc<dyn Desk> = Arc::clone(&desk) as _;
-        let scope = Scope::new();
         let cover = Cover::open(options, &scope).await?;
         let addresses = open_desk(options, &erased, &cover, &scope).await?;
         if !runner.nats.is_empty() {

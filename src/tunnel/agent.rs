@@ -16,6 +16,9 @@ use crate::io::{Connected, DatagramStream, Ends};
 use crate::listen::{Answer, Incoming, Listener, Request};
 use crate::target::{HostPort, Target};
 
+/// The target of who asks for a terminal.
+pub(crate) const TERMINAL: &str = "alknet-terminal";
+
 /// See the module. Never yields anything again once the link is gone.
 pub(crate) struct Asks {
     pub(crate) link: Arc<Link>,
@@ -32,6 +35,7 @@ impl Listener<Request> for Asks {
             let target = match proto {
                 Proto::Tcp => Target::Tcp(at),
                 Proto::Udp => Target::Udp(at),
+                Proto::Terminal => Target::Reserved(TERMINAL.to_owned()),
             };
             let answer = Box::new(Ask { link: Arc::clone(&self.link), id, proto, open: true });
             let origin: Option<SocketAddr> = None;
@@ -79,7 +83,7 @@ impl Drop for Ask {
 /// A connection as the stream that it is.
 pub(super) fn connected(connection: Connection, proto: Proto) -> Connected {
     match proto {
-        Proto::Tcp => Connected { io: Box::new(connection), ends: ends() },
+        Proto::Tcp | Proto::Terminal => Connected { io: Box::new(connection), ends: ends() },
         Proto::Udp => Connected { io: Box::new(DatagramStream::new(connection)), ends: ends() },
     }
 }

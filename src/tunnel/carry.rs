@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::frame::readable;
 use crate::error::{Code, Error, Phase, Result};
-use crate::http::{Failure, Message, Socket};
+use crate::http::{CloseFrame, Failure, Message, Socket};
 
 /// How often the other end is asked for a sign of life. The originals answer, and ask every 20 s themselves.
 const ASK: Duration = Duration::from_secs(15);
@@ -34,6 +34,9 @@ pub(crate) trait End: Send + Sync {
 
     /// Takes a message; nothing more is read before it has. An error ends the socket.
     fn take(&self, message: Message) -> impl Future<Output = Result<()>> + Send;
+
+    /// The other end has closed, with a code and a reason.
+    fn closed(&self, _frame: &CloseFrame) {}
 
     /// A second has passed; `asking` every 15 of them.
     fn tick(&self, asking: bool);
@@ -79,6 +82,7 @@ where
             None => return closed("the other end has gone"),
             Some(Err(e)) => return closed(&e.to_string()),
             Some(Ok(Message::Close(frame))) => {
+                frame.iter().for_each(|frame| end.closed(frame));
                 let why = frame.map(|frame| readable(&frame.reason)).unwrap_or_default();
                 return closed(if why.is_empty() { "the other end has closed it" } else { &why });
             }

@@ -212,7 +212,7 @@ impl Flow {
             return None;
         }
         Some(match self.proto {
-            Proto::Tcp => OUTBOX.saturating_sub(self.outbox.len()),
+            Proto::Tcp | Proto::Terminal => OUTBOX.saturating_sub(self.outbox.len()),
             Proto::Udp if self.outbox.has_room_for_datagrams() => MAX_DATAGRAM,
             Proto::Udp => 0,
         })
@@ -304,7 +304,7 @@ impl Flow {
         self.extended
             && self.stage == Stage::Open
             && self.incoming == End::None
-            && self.proto == Proto::Tcp
+            && self.proto != Proto::Udp
             && self.consumed + WINDOW - self.granted >= WINDOW / 4
     }
 
@@ -349,7 +349,7 @@ enum Queue {
 impl Queue {
     fn new(proto: Proto) -> Self {
         match proto {
-            Proto::Tcp => Self::Bytes(ByteQueue::default()),
+            Proto::Tcp | Proto::Terminal => Self::Bytes(ByteQueue::default()),
             Proto::Udp => Self::Datagrams(VecDeque::new()),
         }
     }

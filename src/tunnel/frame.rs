@@ -56,6 +56,8 @@ impl Kind {
 pub(crate) enum Proto {
     Tcp = 0,
     Udp = 1,
+    /// A byte stream of a terminal's records: ours, and never asked for on behalf of a user's session.
+    Terminal = 2,
 }
 
 impl Proto {
@@ -63,8 +65,14 @@ impl Proto {
         match byte {
             0 => Some(Self::Tcp),
             1 => Some(Self::Udp),
+            2 => Some(Self::Terminal),
             _ => None,
         }
+    }
+
+    /// The same, where terminals may not be known.
+    pub(crate) fn known(byte: u8, terminals: bool) -> Option<Self> {
+        Self::read(byte).filter(|proto| terminals || *proto != Self::Terminal)
     }
 }
 

@@ -10,10 +10,14 @@ use super::mux::{Event, MAX_IDS, Mux, Side};
 /// Messages, each behind its length in one byte, to both kinds of ends, which answer what they can: what is sent is well formed, what
 /// is held is bounded by what came, and once all ids are closed nothing is kept.
 pub(crate) fn messages(data: &[u8]) {
-    for side in [Side::Acceptor, Side::Opener { extended: false }, Side::Opener { extended: true }]
-    {
+    for side in [
+        Side::Acceptor { terminals: false },
+        Side::Acceptor { terminals: true },
+        Side::Opener { extended: false },
+        Side::Opener { extended: true },
+    ] {
         let mut mux = Mux::new(side);
-        if side != Side::Acceptor {
+        if matches!(side, Side::Opener { .. }) {
             for port in 1..=3 {
                 mux.open(super::frame::Proto::Tcp, port).expect("room for three");
             }

@@ -9,7 +9,7 @@ use super::carry::{End, carry};
 use super::frame::{HEADER, Kind, decode};
 use super::outbox::Outbox;
 use crate::error::Result;
-use crate::http::{Message, Socket};
+use crate::http::{CloseFrame, Message, Socket};
 
 /// Bytes on their way beyond which the other side is not read. Connections in one session with credits do not notice.
 const ON_THE_WAY: usize = 4 * 1024 * 1024;
@@ -45,16 +45,27 @@ pub(crate) async fn first(runner: &mut Socket) -> First {
 pub(crate) async fn pass(user: Socket, runner: Socket, said: Message, extended: bool) {
     let (to_user, to_runner) = (Outbox::default(), Outbox::default());
     to_user.push(said);
-    let near = Side { own: &to_user, other: &to_runner, strip: !extended };
-    let far = Side { own: &to_runner, other: &to_user, strip: false };
+    let near = Side { strip: !extended, ..Side::new(&to_user, &to_runner) };
+    relay(user, &near, runner, &Side::new(&to_runner, &to_user)).await;
+}
+
+/// Passes the texts of a terminal on, and how it ended. `extended`: the user takes the shell's exit code.
+pub(crate) async fn pass_terminal(user: Socket, runner: Socket, extended: bool) {
+    let (to_user, to_runner) = (Outbox::default(), Outbox::default());
+    let far = Side { ends: Some(extended), ..Side::new(&to_runner, &to_user) };
+    relay(user, &Side::new(&to_user, &to_runner), runner, &far).await;
+}
+
+async fn relay(user: Socket, near: &Side<'_>, runner: Socket, far: &Side<'_>) {
+    let (to_user, to_runner) = (near.own, far.own);
     tokio::join!(
         async {
-            carry(user, &near).await;
+            carry(user, near).await;
             to_user.shut();
             to_runner.close(1000, "");
         },
         async {
-            carry(runner, &far).await;
+            carry(runner, far).await;
             to_runner.shut();
             to_user.close(1000, "");
         },
@@ -71,7 +82,7 @@ pub(crate) async fn refuse(user: Socket, text: &str, code: u16) {
     let out = Outbox::default();
     out.text(text);
     out.close(code, "");
-    carry(user, &Side { own: &out, other: &Outbox::default(), strip: false }).await;
+    carry(user, &Side::new(&out, &Outbox::default())).await;
 }
 
 struct Side<'a> {
@@ -79,6 +90,14 @@ struct Side<'a> {
     other: &'a Outbox,
     /// The other side knows nothing of what is ours.
     strip: bool,
+    /// A close is passed on with its code, and, when this is true, with its reason.
+    ends: Option<bool>,
+}
+
+impl<'a> Side<'a> {
+    fn new(own: &'a Outbox, other: &'a Outbox) -> Self {
+        Self { own, other, strip: false, ends: None }
+    }
 }
 
 impl End for Side<'_> {
@@ -101,6 +120,12 @@ impl End for Side<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn closed(&self, frame: &CloseFrame) {
+        if let Some(reason) = self.ends {
+            self.other.close(frame.code.into(), if reason { &frame.reason } else { "" });
+        }
     }
 
     fn tick(&self, _asking: bool) {}

@@ -69,10 +69,10 @@ impl Link {
         Self::new(Side::Opener { extended }, None)
     }
 
-    /// An agent's end, and what is asked of it.
-    pub(crate) fn acceptor() -> (Arc<Self>, mpsc::Receiver<Wanted>) {
+    /// An agent's end, and what is asked of it: terminals as well, when the runner knows what is ours.
+    pub(crate) fn acceptor(terminals: bool) -> (Arc<Self>, mpsc::Receiver<Wanted>) {
         let (wanted, asks) = mpsc::channel(MAX_IDS);
-        (Self::new(Side::Acceptor, Some(wanted)), asks)
+        (Self::new(Side::Acceptor { terminals }, Some(wanted)), asks)
     }
 
     fn new(side: Side, wanted: Option<mpsc::Sender<Wanted>>) -> Arc<Self> {

@@ -12,6 +12,8 @@ mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod host;
+#[cfg(feature = "cli")]
+mod inside;
 #[cfg(feature = "nats")]
 mod leases;
 #[cfg(not(feature = "nats"))]
@@ -29,16 +31,22 @@ mod runner;
 mod socket;
 mod stead;
 mod stream;
+#[cfg(feature = "cli")]
+mod terminal;
 mod token;
 mod user;
 
-pub(crate) use agent::Asks;
-pub(crate) use host::{First, first, pass, refuse, welcome};
+pub(crate) use agent::{Asks, TERMINAL};
+pub(crate) use host::{First, first, pass, pass_terminal, refuse, welcome};
 pub(crate) use leases::{Lease, Leases};
 pub(crate) use link::{Link, Traffic};
 pub(crate) use reach::{Manner, is_loopback, reach};
-pub(crate) use registry::{Place, Registry, SshPlace, status_of_agent};
+pub(crate) use registry::{Place, Registry, RunnerPlace, SshPlace, status_of_agent};
 pub(crate) use runner::Runner;
-pub(crate) use socket::{Url, rules, token};
+pub(crate) use socket::{Url, rules, terminal_rules, token};
+#[cfg(all(unix, feature = "cli"))]
+pub(crate) use terminal::{Key, Near, Size, Utf8, shell, usual_shell};
+#[cfg(feature = "cli")]
+pub(crate) use terminal::{fault, screen};
 pub(crate) use token::Tokens;
 pub(crate) use user::{begin, dial, open};

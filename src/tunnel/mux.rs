@@ -32,8 +32,8 @@ pub(crate) enum Side {
         /// Every piece as far as the agent knows what is ours, or takes it away.
         extended: bool,
     },
-    /// Is asked: an agent.
-    Acceptor,
+    /// Is asked: an agent; for terminals too, when the runner has announced to ask for them on nobody's behalf.
+    Acceptor { terminals: bool },
 }
 
 /// What a message has brought.
@@ -109,7 +109,7 @@ impl Mux {
         let before = flow.held();
         match kind {
             Kind::Connected => {
-                if flow.stage == Stage::Opening && self.side != Side::Acceptor {
+                if flow.stage == Stage::Opening && matches!(self.side, Side::Opener { .. }) {
                     flow.stage = Stage::Open;
                     if let (true, Some(limit)) = (self.extends(header), frame::limit(&payload)) {
                         self.flow(id, |flow| flow.extend(limit));
@@ -135,10 +135,11 @@ impl Mux {
 
     fn asked(&mut self, header: Header, payload: &Bytes) -> Option<Event> {
         let Header { id, port, .. } = header;
-        if self.side != Side::Acceptor || self.flows.contains_key(&id) {
+        let (Side::Acceptor { terminals }, false) = (self.side, self.flows.contains_key(&id))
+        else {
             return None;
-        }
-        let Some(proto) = Proto::read(header.proto) else {
+        };
+        let Some(proto) = Proto::known(header.proto, terminals) else {
             self.say_error(id, header.proto, "unknown protocol");
             return None;
         };
@@ -148,7 +149,7 @@ impl Mux {
             return None;
         }
         let mut flow = Flow::new(proto, false);
-        if let (Proto::Tcp, Some(limit)) = (proto, frame::limit(payload)) {
+        if let (Proto::Tcp | Proto::Terminal, Some(limit)) = (proto, frame::limit(payload)) {
             flow.extend(limit);
         }
         self.flows.insert(id, flow);
@@ -203,7 +204,7 @@ impl Mux {
         self.held = self.held.saturating_sub(discarded);
         let proto = flow.proto as u8;
         match self.side {
-            Side::Acceptor => self.say_error(id, proto, why),
+            Side::Acceptor { .. } => self.say_error(id, proto, why),
             Side::Opener { .. } => self.say(Kind::Close, proto, id),
         }
     }
@@ -385,7 +386,7 @@ impl Mux {
 
     /// Whether this id is asked for with what is ours.
     fn extends(&self, header: Header) -> bool {
-        self.side == Side::Opener { extended: true } && header.proto == Proto::Tcp as u8
+        self.side == Side::Opener { extended: true } && header.proto != Proto::Udp as u8
     }
 
     fn say(&mut self, kind: Kind, proto: u8, id: u32) {

@@ -42,8 +42,8 @@ impl Outbox {
     }
 
     /// Ends the socket after what was pushed.
-    pub(crate) fn close(&self, code: u16, why: &'static str) {
-        let reason = Utf8Bytes::from_static(why);
+    pub(crate) fn close(&self, code: u16, why: &str) {
+        let reason = Utf8Bytes::from(why);
         self.push(Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason })));
     }
 

@@ -20,7 +20,12 @@ struct Pair {
 impl Pair {
     fn new(extended: bool) -> Self {
         let user = Mux::new(Side::Opener { extended });
-        Self { user, agent: Mux::new(Side::Acceptor), asked: Vec::new(), log: Default::default() }
+        Self {
+            user,
+            agent: Mux::new(Side::Acceptor { terminals: false }),
+            asked: Vec::new(),
+            log: Default::default(),
+        }
     }
 
     /// Delivers until both are silent.
@@ -134,7 +139,7 @@ fn an_end_is_not_held_back_for_ever() {
 
 #[test]
 fn what_came_before_a_close_is_delivered_to_the_service() {
-    let mut agent = Mux::new(Side::Acceptor);
+    let mut agent = Mux::new(Side::Acceptor { terminals: false });
     let header = |kind: Kind, port| Header { kind: kind as u8, proto: 0, id: 9, port };
     let asked = agent.receive(&encode(header(Kind::Connect, 80), b""));
     assert_eq!(asked, Ok(Some(Event::Asked { id: 9, proto: Proto::Tcp, port: 80 })));
@@ -169,7 +174,7 @@ fn a_window_is_all_that_is_sent_to_a_reader_who_stops() {
 
 #[test]
 fn more_than_was_granted_costs_the_id_alone() {
-    let mut agent = Mux::new(Side::Acceptor);
+    let mut agent = Mux::new(Side::Acceptor { terminals: false });
     let of = |kind: Kind, id, port| Header { kind: kind as u8, proto: 0, id, port };
     for id in [1, 2] {
         agent.receive(&encode(of(Kind::Connect, id, 80), &WINDOW.to_be_bytes())).expect("asked");
@@ -251,7 +256,7 @@ fn a_silent_udp_id_ends_and_a_busy_one_does_not() {
 
 #[test]
 fn an_agent_answers_pings_and_ends_who_never_reads() {
-    let mut agent = Mux::new(Side::Acceptor);
+    let mut agent = Mux::new(Side::Acceptor { terminals: false });
     let ping = encode(Header { kind: Kind::Ping as u8, proto: 0, id: 5, port: 0 }, b"");
     agent.receive(&ping).expect("a ping");
     let pong = agent.transmit().expect("a pong");

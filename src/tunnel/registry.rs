@@ -118,6 +118,13 @@ pub(crate) enum Place {
     Direct(HostPort),
 }
 
+/// A container at its runner.
+pub(crate) struct RunnerPlace {
+    pub(crate) url: Url,
+    pub(crate) container: String,
+    pub(crate) token: Option<String>,
+}
+
 /// An SSH server, and the node that it is on.
 #[derive(Debug)]
 pub(crate) struct SshPlace {
@@ -189,6 +196,30 @@ impl Registry {
         }
         let url = node.url.parse().map_err(|_| format!("Error: Runner node '{name}' not found"))?;
         Ok(Place::Runner { url, container: task.name(id), token: node.token.clone() })
+    }
+
+    /// Where the terminal of a running task is.
+    ///
+    /// # Errors
+    /// What the user is told, word for word, and the close code after it.
+    pub(crate) fn terminal(&self, id: i64) -> std::result::Result<RunnerPlace, (String, u16)> {
+        let task = self.task(id).ok_or_else(|| (format!("Task {id} not found."), 1008))?;
+        if task.kind == Kind::Vm && task.address.is_some() {
+            return Err((format!("Task {id} is not a container task (type: vm)."), 1008));
+        }
+        if task.status != "running" {
+            return Err((format!("Task is not running (status: {})", task.status), 1008));
+        }
+        let unassigned = || (format!("Task {id} has no assigned node."), 1011);
+        let name = task.node.as_ref().ok_or_else(unassigned)?;
+        let missing = || (format!("Runner node '{name}' not found."), 1011);
+        let node = self.nodes.get(name).ok_or_else(missing)?;
+        if node.status != "online" {
+            let text = format!("Runner node '{name}' is not online (status: {}).", node.status);
+            return Err((text, 1011));
+        }
+        let url = node.url.parse().map_err(|_| missing())?;
+        Ok(RunnerPlace { url, container: task.name(id), token: node.token.clone() })
     }
 
     /// Where the SSH server of a task is.

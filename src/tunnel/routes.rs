@@ -91,9 +91,14 @@ impl Routes {
             return None;
         }
         let of_session = || self.by_agent.values().filter(|r| r.session.number == session.number);
+        let unknown = header.proto == Proto::Terminal as u8 && !session.terminals;
         let full = self.by_agent.len() >= MAX_IDS || of_session().count() >= MAX_OF_SESSION;
-        if full || self.over {
-            let why: &[u8] = if full { b"too many connections" } else { b"the agent has gone" };
+        if full || unknown || self.over {
+            let why: &[u8] = match () {
+                () if unknown => b"unknown protocol",
+                () if full => b"too many connections",
+                () => b"the agent has gone",
+            };
             let header = Header { kind: Kind::Error as u8, port: 0, ..header };
             session.out.push(Message::Binary(encode(header, why)));
             return None;

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::http::{Message, Socket};
 
 /// Bytes on their way to an agent beyond which its sessions are not read.
-const TO_AGENT: usize = 4 * 1024 * 1024;
+pub(super) const TO_AGENT: usize = 4 * 1024 * 1024;
 
 /// Bytes on their way to a session beyond which it holds its agent up, and for how long it may without taking any.
 const TO_SESSION: usize = 64 * 1024 * 1024;
@@ -39,7 +39,7 @@ pub(crate) struct Runner {
     /// Told when one has come or gone.
     pub(super) changed: Notify,
     /// Numbers of agents and sessions.
-    last: AtomicU64,
+    pub(super) last: AtomicU64,
 }
 
 impl Runner {
@@ -68,6 +68,15 @@ impl Runner {
         why
     }
 
+    /// Whether an agent of this name is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.agents.lock().contains_key(name)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<Arc<Agent>> {
+        self.agents.lock().get(name).cloned()
+    }
+
     /// How many agents are there.
     pub(crate) fn len(&self) -> usize {
         self.agents.lock().len()
@@ -81,17 +90,9 @@ impl Runner {
 
     /// Serves a user's session with a container until either has gone.
     pub(crate) async fn session(&self, name: &str, socket: Socket, extended: bool) -> Error {
-        let agent = self.agents.lock().get(name).cloned();
+        let agent = self.named(name);
         let number = self.last.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(Session {
-            number,
-            extended,
-            out: Outbox::default(),
-            agent,
-            held: AtomicUsize::new(0),
-            relieved: Notify::new(),
-            waiting: AtomicBool::new(false),
-        });
+        let session = Arc::new(Session::new(number, extended, agent));
         match &session.agent {
             Some(_) => session.out.text("CONNECTED"),
             None => {
@@ -110,11 +111,11 @@ impl Runner {
 }
 
 /// A connected agent.
-struct Agent {
+pub(super) struct Agent {
     number: u64,
     /// It knows what is ours.
-    extended: bool,
-    out: Outbox,
+    pub(super) extended: bool,
+    pub(super) out: Outbox,
     routes: Mutex<Routes>,
 }
 
@@ -123,8 +124,10 @@ pub(super) struct Session {
     pub(super) number: u64,
     /// Its user knows what is ours.
     pub(super) extended: bool,
+    /// It may ask for terminals: the runner's own.
+    pub(super) terminals: bool,
     pub(super) out: Outbox,
-    agent: Option<Arc<Agent>>,
+    pub(super) agent: Option<Arc<Agent>>,
     /// Bytes of a user without credits that its services do not take yet.
     pub(super) held: AtomicUsize,
     /// Told when these have become less.
@@ -133,9 +136,29 @@ pub(super) struct Session {
     pub(super) waiting: AtomicBool,
 }
 
+impl Session {
+    pub(super) fn new(number: u64, extended: bool, agent: Option<Arc<Agent>>) -> Self {
+        Self {
+            number,
+            extended,
+            terminals: false,
+            out: Outbox::default(),
+            agent,
+            held: AtomicUsize::new(0),
+            relieved: Notify::new(),
+            waiting: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Agent {
     /// What becomes of a user's message.
-    fn asked(&self, session: &Arc<Session>, header: Header, message: Bytes) -> Option<Bytes> {
+    pub(super) fn asked(
+        &self,
+        session: &Arc<Session>,
+        header: Header,
+        message: Bytes,
+    ) -> Option<Bytes> {
         let mut routes = self.routes.lock();
         let key = (session.number, header.id);
         let kind = header.kind()?;
@@ -197,7 +220,7 @@ impl Agent {
     }
 
     /// A session is over: so are its connections.
-    fn leave(&self, session: u64) {
+    pub(super) fn leave(&self, session: u64) {
         let mut routes = self.routes.lock();
         let of_session = |(id, route): (&u32, &Route)| {
             (route.session.number == session).then_some((*id, route.proto))

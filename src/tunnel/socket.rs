@@ -16,6 +16,9 @@ const PROTOCOL: &str = "alknet-tunnel.1";
 /// Longest upgrade, here or there (reference table: log-in deadline, WS upgrade).
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Longest text of a terminal's user that is taken, in bytes: what the originals' users take themselves.
+const MAX_TEXT: usize = 1024 * 1024;
+
 /// Messages of the tunnel, many of which are written in one go.
 const LIMITS: SocketLimits =
     SocketLimits { message: MAX_MESSAGE, buffered: 1024 * 1024, batch: 128 * 1024 };
@@ -112,6 +115,11 @@ pub(crate) fn rules(name: &'static str) -> SocketRules {
         limits: LIMITS,
         ..SocketRules::new(name)
     }
+}
+
+/// The same, for a terminal: its users may paste.
+pub(crate) fn terminal_rules(name: &'static str) -> SocketRules {
+    SocketRules { limits: SocketLimits { message: MAX_TEXT, ..LIMITS }, ..rules(name) }
 }
 
 /// The token that a request comes with: in its `Authorization`, else in its query.

@@ -27,6 +27,8 @@ pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, KeyFiles,
 pub(super) use output::{LogFormat, Output};
 pub(super) use peer::Peer;
 pub(super) use serve::Serve;
+#[cfg(all(unix, feature = "ws"))]
+pub(super) use tunnel::TunnelTerminal;
 #[cfg(feature = "ws")]
 pub(super) use tunnel::{
     Tunnel, TunnelAgent, TunnelCommand, TunnelForward, TunnelHost, TunnelHostPlace, TunnelInject,

@@ -35,6 +35,10 @@ pub(in crate::cli) enum TunnelCommand {
     Host(TunnelHost),
     /// A port here that leads to a port of a container
     Forward(TunnelForward),
+    /// A terminal of a container; ~. at the start of a line leaves it
+    #[cfg(unix)]
+    #[command(visible_alias = "terminal")]
+    Connect(TunnelTerminal),
     /// Log in to a task's SSH server with the system's ssh, through the host
     Ssh(TunnelSsh),
     /// Virtual private servers
@@ -82,6 +86,9 @@ pub(in crate::cli) struct TunnelAgent {
         env = "ALKNET_TUNNEL_PORTS"
     )]
     pub(in crate::cli) ports: Vec<u16>,
+    /// The program of terminals; `none` for no terminals [default: /bin/bash, else /bin/sh; none with --allow-port]
+    #[arg(long, value_name = "PROGRAM", env = "ALKNET_TUNNEL_SHELL")]
+    pub(in crate::cli) shell: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) token: TunnelToken,
     /// Called by the original's name: a network without TLS is no mistake then
@@ -133,6 +140,10 @@ pub(in crate::cli) struct TunnelRunner {
     /// What this node is called [default: host and port of that URL]
     #[arg(long, value_name = "NAME", env = "ALKNET_TUNNEL_NODE")]
     pub(in crate::cli) node: Option<String>,
+    /// What has the terminals of agents that have none, as words: docker exec -it {container} /bin/sh
+    #[cfg(unix)]
+    #[arg(long, value_name = "WORDS", env = "ALKNET_TUNNEL_TERMINAL_COMMAND")]
+    pub(in crate::cli) terminal_command: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) common: TunnelListen,
 }
@@ -209,6 +220,19 @@ pub(in crate::cli) struct TunnelForward {
     /// Write a line to this open file descriptor when it listens
     #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
     pub(in crate::cli) ready_fd: Option<i32>,
+}
+
+#[cfg(unix)]
+#[derive(Args)]
+pub(in crate::cli) struct TunnelTerminal {
+    /// The task
+    #[arg(value_name = "ID")]
+    pub(in crate::cli) task: String,
+    /// The sign that begins escapes at the start of a line, or none
+    #[arg(short, long, value_name = "SIGN", default_value = "~", env = "ALKNET_TUNNEL_ESCAPE")]
+    pub(in crate::cli) escape: String,
+    #[command(flatten)]
+    pub(in crate::cli) token: TunnelToken,
 }
 
 /// The SSH proxy, for users.

@@ -13,10 +13,10 @@ use crate::dial::{Dialer, Direct, Loopback};
 use crate::error::{Error, Result};
 use crate::forward::Forward;
 use crate::http::{Socket, segment};
-use crate::io::Connected;
+use crate::io::{Connected, Ends};
 use crate::scope::Scope;
 use crate::target::{HostPort, Target};
-use crate::tunnel::{Asks, Link, Manner, Url, reach, welcome};
+use crate::tunnel::{Asks, Link, Manner, TERMINAL, Url, reach, welcome};
 
 /// Dialling a service, above what the dialer itself allows.
 const DIAL_LIMIT: Duration = Duration::from_secs(15);
@@ -34,6 +34,8 @@ pub(crate) struct AgentOptions {
     /// Ports that may be reached; empty for all.
     pub(crate) ports: Vec<u16>,
     pub(crate) manner: Manner,
+    /// The program of terminals, and its arguments; `None` for no terminals.
+    pub(crate) shell: Option<Vec<String>>,
 }
 
 /// Where an agent is.
@@ -57,10 +59,9 @@ pub(crate) async fn run_agent(
         tokio::time::sleep(backoff.pause(fastrand::f64())).await;
         match reach(&options.runner, &path, options.token.as_deref(), options.manner.clone()).await
         {
-            Ok((socket, _extended)) => {
+            Ok((socket, extended)) => {
                 told(AgentEvent::Connected);
-                let dialer = Arc::new(Loopback { ports: options.ports.clone() });
-                let why = serve_asks(dialer, socket).await;
+                let why = serve_container(options, socket, extended).await;
                 told(AgentEvent::Lost(&why));
                 backoff.reset();
                 // The first of a row comes at once: not so after a connection that was ended by the other side.
@@ -85,7 +86,8 @@ pub(crate) async fn run_agent(
 /// A machine without an agent: its ports are dialled from here.
 pub(super) async fn machine(mut user: Socket, at: HostPort) {
     if welcome(&mut user).await {
-        serve_asks(Arc::new(Machine(at.host)), user).await;
+        let scope = Scope::new();
+        serve_asks(Arc::new(Machine(at.host)), user, false, &scope).await;
     }
 }
 
@@ -110,10 +112,47 @@ impl Dialer for Machine {
     }
 }
 
-async fn serve_asks(dialer: Arc<dyn Dialer>, socket: Socket) -> Error {
-    let (link, wanted) = Link::acceptor();
-    let forward = Forward::new(dialer, DIAL_LIMIT, MAX_SOCKETS);
+/// What an agent leads to: services by their ports, and a shell.
+struct Container {
+    services: Loopback,
+    shell: Option<Vec<String>>,
+    scope: Scope,
+}
+
+impl Dialer for Container {
+    fn dial<'a>(
+        &'a self,
+        target: &'a Target,
+        origin: Option<SocketAddr>,
+    ) -> BoxFuture<'a, Result<Connected>> {
+        match (target, &self.shell) {
+            #[cfg(unix)]
+            (Target::Reserved(name), Some(words)) if name == TERMINAL => {
+                let io = crate::tunnel::shell(words.clone(), &self.scope);
+                let ends = Ends { transport: "terminal", ..Ends::default() };
+                std::future::ready(Ok(Connected { io, ends })).boxed()
+            }
+            _ => self.services.dial(target, origin),
+        }
+    }
+}
+
+/// Terminals are for runners that have announced to ask for them on nobody's behalf.
+async fn serve_container(options: &AgentOptions, socket: Socket, terminals: bool) -> Error {
     let scope = Scope::new();
+    let services = Loopback { ports: options.ports.clone() };
+    let container = Container { services, shell: options.shell.clone(), scope: scope.clone() };
+    serve_asks(Arc::new(container), socket, terminals, &scope).await
+}
+
+async fn serve_asks(
+    dialer: Arc<dyn Dialer>,
+    socket: Socket,
+    terminals: bool,
+    scope: &Scope,
+) -> Error {
+    let (link, wanted) = Link::acceptor(terminals);
+    let forward = Forward::new(dialer, DIAL_LIMIT, MAX_SOCKETS);
     let asks = Asks { link: Arc::clone(&link), wanted };
     scope.spawn(forward.run(Box::new(asks), scope.clone()));
     let why = link.drive(socket).await;

@@ -12,11 +12,17 @@ use super::agent::machine;
 use super::{Desk, deny, json, nowhere, port, tokens};
 use crate::config::Bind;
 use crate::error::Result;
-use crate::http::{Head, Page, Site, Socket, Upgraded, query, segment};
+use crate::http::{Head, Message, Page, Site, Socket, Upgraded, query, segment};
 use crate::tunnel::{
-    First, Leases, Manner, Place, Registry, SshPlace, Tokens, Url, first, pass, reach, refuse,
-    rules, status_of_agent, token,
+    First, Leases, Manner, Place, Registry, RunnerPlace, SshPlace, Tokens, Url, first, pass, reach,
+    refuse, rules, status_of_agent, terminal_rules, token,
 };
+
+/// Where sessions with ports come.
+const SESSION: &str = "session";
+
+/// Where terminals are asked for.
+const TERMINAL: &str = "terminal";
 
 /// What a host knows besides where it listens.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +50,7 @@ impl HostOptions {
 }
 
 pub(super) struct HostState {
-    registry: Registry,
+    pub(super) registry: Registry,
     tokens: Tokens,
 }
 
@@ -65,11 +71,14 @@ pub(super) struct HostDesk {
 
 impl Desk for HostDesk {
     fn site(self: Arc<Self>) -> Site {
-        let mut session = rules("session");
+        let (mut session, mut terminal) = (rules(SESSION), terminal_rules(TERMINAL));
         let desk = Arc::clone(&self);
-        session.admit = Some(Box::new(move |head, parts| desk.admit(head, parts)));
+        session.admit = Some(Box::new(move |head, parts| desk.admit(head, task_and_port(parts))));
+        let desk = Arc::clone(&self);
+        terminal.admit = Some(Box::new(move |head, parts| desk.admit(head, task(parts))));
         Site::default()
             .socket("/ws/forward/{}/{}", session)
+            .socket("/ws/task/{}/terminal", terminal)
             .page("/api/status/{}", move |head, parts, _| {
                 let desk = Arc::clone(&self);
                 async move { desk.status(&head, &parts).await }.boxed()
@@ -79,7 +88,12 @@ impl Desk for HostDesk {
 
     fn run(&self, upgraded: Upgraded) -> BoxFuture<'_, ()> {
         async move {
-            let Upgraded { parts, head, socket, .. } = upgraded;
+            let Upgraded { name, parts, head, protocol, socket } = upgraded;
+            if name == TERMINAL {
+                let Some((id, _)) = task(&parts) else { return };
+                let state = Arc::clone(&self.state.lock());
+                return self.terminal(&state, socket, id, protocol.is_some()).await;
+            }
             let Some((id, port)) = task_and_port(&parts) else { return };
             let udp = query(&head, "proto").is_some_and(|proto| proto.eq_ignore_ascii_case("udp"));
             let state = Arc::clone(&self.state.lock());
@@ -99,9 +113,17 @@ impl Desk for HostDesk {
     }
 }
 
+/// A session with a runner that was asked at random.
+struct Found {
+    runner: Socket,
+    said: Message,
+    extended: bool,
+    place: RunnerPlace,
+}
+
 impl HostDesk {
-    fn admit(&self, head: &Head, parts: &[String]) -> Result<(), Box<Page>> {
-        let Some((id, _)) = task_and_port(parts) else {
+    fn admit(&self, head: &Head, asked: Option<(i64, u16)>) -> Result<(), Box<Page>> {
+        let Some((id, _)) = asked else {
             return Err(Box::new(deny(403, "not a task and a port")));
         };
         let state = Arc::clone(&self.state.lock());
@@ -154,7 +176,10 @@ impl HostDesk {
         let found = if known.is_err() { self.find(state, id).await } else { None };
         let place = match found.map(|(_, place)| place).map_or(known, Ok) {
             Err(_) if state.registry.task(id).is_none() && !self.options.runners.is_empty() => {
-                return self.search(user, id, path).await;
+                return match self.search(id, path).await {
+                    Some(found) => pass(user, found.runner, found.said, found.extended).await,
+                    None => refuse(user, &format!("Error: Task {id} not found"), 1008).await,
+                };
             }
             Err(text) => return refuse(user, &text, 1008).await,
             Ok(place) => place,
@@ -210,8 +235,21 @@ impl HostDesk {
         }
     }
 
-    /// Asks every runner for an agent of that task.
-    async fn search(&self, user: Socket, id: i64, path: impl Fn(&str) -> String) {
+    /// The runner of a task whose agent is there, though the registry does not say so.
+    pub(super) async fn runner_of(&self, state: &HostState, id: i64) -> Option<RunnerPlace> {
+        if let Some((_, Place::Runner { url, container, token })) = self.find(state, id).await {
+            return Some(RunnerPlace { url, container, token });
+        }
+        if state.registry.task(id).is_some() {
+            return None;
+        }
+        // Any port: a session is about an agent, and asks nothing of its services.
+        let found = self.search(id, |container| format!("/ws/forward/{}/1", segment(container)));
+        found.await.map(|found| found.place)
+    }
+
+    /// Asks every runner for an agent of that task, and begins a session with it.
+    async fn search(&self, id: i64, path: impl Fn(&str) -> String) -> Option<Found> {
         for url in &self.options.runners {
             for container in [format!("kohakuriver-task-{id}"), format!("kohakuriver-vps-{id}")] {
                 let token = self.options.runner_token.as_deref();
@@ -223,12 +261,19 @@ impl HostDesk {
                 if let First::Said(said) = first(&mut runner).await
                     && said.to_text().is_ok_and(|text| text == "CONNECTED")
                 {
-                    return pass(user, runner, said, extended).await;
+                    let token = self.options.runner_token.clone();
+                    let place = RunnerPlace { url: url.clone(), container, token };
+                    return Some(Found { runner, said, extended, place });
                 }
             }
         }
-        refuse(user, &format!("Error: Task {id} not found"), 1008).await;
+        None
     }
+}
+
+/// A task, and any port.
+fn task(parts: &[String]) -> Option<(i64, u16)> {
+    Some((parts.first()?.parse().ok()?, 1))
 }
 
 fn task_and_port(parts: &[String]) -> Option<(i64, u16)> {

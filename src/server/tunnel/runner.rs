@@ -10,10 +10,14 @@ use parking_lot::Mutex;
 use super::{Desk, deny, nowhere, port, tokens};
 use crate::error::Result;
 use crate::http::{Head, Page, Site, Upgraded};
-use crate::tunnel::{Lease, Leases, Runner, Tokens, rules, token};
+use crate::scope::Scope;
+use crate::tunnel::{Lease, Leases, Runner, Tokens, rules, terminal_rules, token};
 
 /// Where agents come.
 const AGENT: &str = "agent";
+
+/// Where terminals are asked for.
+const TERMINAL: &str = "terminal";
 
 /// Where sessions come.
 const SESSION: &str = "session";
@@ -24,22 +28,32 @@ pub(super) struct RunnerDesk {
     pub(super) file: Option<PathBuf>,
     /// Where hosts look, and what they find.
     pub(super) known: OnceLock<(Arc<Leases>, Lease)>,
+    /// The program of terminals of agents that have none, and its arguments.
+    pub(super) command: Vec<String>,
+    pub(super) scope: Scope,
 }
 
 impl Desk for RunnerDesk {
     fn site(self: Arc<Self>) -> Site {
         let (mut agent, mut session) = (rules(AGENT), rules(SESSION));
+        let mut terminal = terminal_rules(TERMINAL);
+        let desk = Arc::clone(&self);
+        terminal.admit = Some(Box::new(move |head, parts| desk.admit_terminal(head, parts)));
         let desk = Arc::clone(&self);
         agent.admit = Some(Box::new(move |head, parts| desk.admit_agent(head, parts)));
         session.admit = Some(Box::new(move |head, parts| self.admit_session(head, parts)));
         Site::default()
             .socket("/ws/tunnel/{}", agent)
             .socket("/ws/forward/{}/{}", session)
+            .socket("/ws/task/{}/terminal", terminal)
             .otherwise(|head, _, _| ready(nowhere(&head)).boxed())
     }
 
     fn run(&self, upgraded: Upgraded) -> BoxFuture<'_, ()> {
         async move {
+            if upgraded.name == TERMINAL {
+                return self.terminal(upgraded).await;
+            }
             let Upgraded { name, parts, protocol, socket, .. } = upgraded;
             let Some(container) = parts.first() else { return };
             if name == SESSION {
@@ -97,6 +111,7 @@ impl RunnerDesk {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// What a container may be called.
+pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 256 && !name.contains(char::is_control)
 }

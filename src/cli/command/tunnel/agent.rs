@@ -37,6 +37,7 @@ pub(super) async fn agent(
             ca: ca(options.token.tls_ca.as_deref())?,
             name: None,
         },
+        shell: shell(options),
     };
     let told = |event: AgentEvent<'_>| match event {
         AgentEvent::Connected => report.event("up", json!({}), "connected to the runner"),
@@ -56,5 +57,16 @@ pub(super) async fn agent(
             Ok(if gave_up { Exit::FAILED } else { Exit::from(&error) })
         }),
         () = control.draining() => Ok(Exit::OK),
+    }
+}
+
+/// Who leaves some ports alone does not mean everything else.
+fn shell(options: &TunnelAgent) -> Option<Vec<String>> {
+    match options.shell.as_deref() {
+        Some("none") => None,
+        Some(program) => Some(vec![program.to_owned()]),
+        #[cfg(unix)]
+        None if options.ports.is_empty() => crate::tunnel::usual_shell(),
+        None => None,
     }
 }

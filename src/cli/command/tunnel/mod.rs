@@ -1,11 +1,17 @@
 //! `alknet tunnel …`.
 
 mod agent;
+#[cfg(unix)]
+mod escape;
 mod forward;
 mod inject;
 mod place;
 mod serve;
 mod ssh;
+#[cfg(unix)]
+mod terminal;
+#[cfg(unix)]
+mod tty;
 
 use std::path::Path;
 
@@ -29,6 +35,10 @@ pub(in crate::cli) async fn tunnel(
         TunnelCommand::Host(host) => serve::host(host, report, control).await,
         TunnelCommand::Forward(forward) => {
             forward::forward(&options.host, forward, report, control).await
+        }
+        #[cfg(unix)]
+        TunnelCommand::Connect(connect) => {
+            terminal::connect(&options.host, connect, report, control).await
         }
         TunnelCommand::Ssh(ssh)
         | TunnelCommand::Vps(TunnelVps { command: VpsCommand::Connect(ssh) }) => {

@@ -19,10 +19,15 @@ pub(super) async fn runner(
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
+    #[cfg(unix)]
+    let words = options.terminal_command.as_deref().unwrap_or_default();
+    #[cfg(not(unix))]
+    let words = "";
     let runner = RunnerOptions {
         nats: options.registry.clone(),
         advertise: options.advertise.as_ref().map(|url| url.parse()).transpose()?,
         node: options.node.clone(),
+        command: words.split_whitespace().map(str::to_owned).collect(),
     };
     let listening = listening(&options.listen, &options.common);
     let server = TunnelServer::runner(&listening, &runner).await?;

@@ -1,0 +1,100 @@
+//! Terminals at the sockets: a host finds the runner of a task, a runner whoever has a shell.
+
+use super::deny;
+use super::host::{HostDesk, HostState};
+use super::runner::{RunnerDesk, is_name};
+use crate::error::Result;
+use crate::http::{Head, Page, Socket, Upgraded, query, segment};
+use crate::tunnel::{RunnerPlace, fault, pass_terminal, reach, refuse, screen, token};
+
+/// What somebody sees who asks for a terminal where there is none (seed systems: terminal).
+const NO_SHELL: &str = "No suitable shell found.";
+
+impl HostDesk {
+    /// Serves a user's terminal. `extended`: it takes the shell's exit code.
+    pub(super) async fn terminal(&self, state: &HostState, user: Socket, id: i64, extended: bool) {
+        let place = match state.registry.terminal(id) {
+            Ok(place) => place,
+            Err((text, code)) => match self.runner_of(state, id).await {
+                Some(place) => place,
+                None => return refuse(user, &fault(&text), code).await,
+            },
+        };
+        let RunnerPlace { url, container, token } = place;
+        // The originals' runners know the task's name of the container, and ours the container's.
+        let path = format!("/ws/task/{id}/terminal?container={}", segment(&container));
+        match reach(&url, &path, token.as_deref(), self.options.manner()).await {
+            Ok((runner, _)) => pass_terminal(user, runner, extended).await,
+            Err(error) => {
+                refuse(user, &fault(&format!("Failed to connect to runner: {error}")), 1011).await;
+            }
+        }
+    }
+}
+
+impl RunnerDesk {
+    pub(super) fn admit_terminal(&self, head: &Head, parts: &[String]) -> Result<(), Box<Page>> {
+        let Some(id) = task(parts) else { return Err(Box::new(deny(403, "not a task"))) };
+        if self.names(head, id).is_empty() {
+            tracing::warn!("a terminal with a wrong token");
+            return Err(Box::new(deny(401, "a token is needed")));
+        }
+        Ok(())
+    }
+
+    /// Serves a terminal: of an agent of ours, else by the command that was given.
+    pub(super) async fn terminal(&self, asked: Upgraded) {
+        let Upgraded { parts, head, protocol, socket, .. } = asked;
+        let Some(id) = task(&parts) else { return };
+        match self.names(&head, id).into_iter().find(|name| self.runner.has(name)) {
+            Some(name) => self.show(&name, id, socket, protocol.is_some()).await,
+            None => {
+                let text = fault(&format!("Task {id} not found on this runner."));
+                refuse(socket, &text, 1008).await;
+            }
+        }
+    }
+
+    /// What the container of a task may be called, as far as who asks may reach it.
+    fn names(&self, head: &Head, id: i64) -> Vec<String> {
+        let mut names = match query(head, "container") {
+            Some(name) => vec![name],
+            None => vec![format!("kohakuriver-task-{id}"), format!("kohakuriver-vps-{id}")],
+        };
+        let (tokens, token) = (self.tokens.lock(), token(head));
+        names.retain(|name| is_name(name) && tokens.admits_user(name, token.as_deref()));
+        names
+    }
+
+    async fn show(&self, name: &str, id: i64, user: Socket, extended: bool) {
+        if let Some(inside) = self.runner.inside(name) {
+            let opened = tokio::select! {
+                opened = inside.terminal() => opened,
+                never = inside.drive() => match never {},
+            };
+            if let Ok(shell) = opened {
+                return tokio::select! {
+                    () = screen(user, shell, extended) => {}
+                    never = inside.drive() => match never {},
+                };
+            }
+        }
+        match self.command(name, id) {
+            #[cfg(unix)]
+            Some(words) => screen(user, crate::tunnel::shell(words, &self.scope), extended).await,
+            _ => refuse(user, &fault(NO_SHELL), 1011).await,
+        }
+    }
+
+    /// The command of a container's terminal, word by word, so that a name is never more than a word.
+    fn command(&self, name: &str, id: i64) -> Option<Vec<String>> {
+        let filled =
+            |word: &String| word.replace("{container}", name).replace("{id}", &id.to_string());
+        let safe = !self.command.is_empty() && !name.starts_with('-');
+        safe.then(|| self.command.iter().map(filled).collect())
+    }
+}
+
+fn task(parts: &[String]) -> Option<i64> {
+    parts.first()?.parse().ok()
+}
