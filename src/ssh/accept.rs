@@ -1,5 +1,6 @@
 //! A server's session from its first byte to its end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,23 +25,39 @@ const CLOSE_LIMIT: Duration = Duration::from_millis(1500);
 
 /// A session's place among those not logged in, until it logs in or ends; shared by those who see to either.
 #[derive(Clone)]
-pub(super) struct Door(Arc<Mutex<Option<Place>>>);
+pub(super) struct Door(Arc<Mutex<Hall>>);
+
+struct Hall {
+    place: Option<Place>,
+    /// The client has begun to log in, and none of its keys was judged so far.
+    is_unjudged: bool,
+}
 
 impl Door {
     fn new(place: Place) -> Self {
-        Self(Arc::new(Mutex::new(Some(place))))
+        Self(Arc::new(Mutex::new(Hall { place: Some(place), is_unjudged: false })))
+    }
+
+    /// Notes that the client begins to log in.
+    pub(super) fn knock(&self) {
+        self.0.lock().is_unjudged = true;
+    }
+
+    /// Notes that a key of the client is judged here, and so told of in the log.
+    pub(super) fn judge(&self) {
+        self.0.lock().is_unjudged = false;
     }
 
     /// Notes what the session is to be blamed for, should it not log in.
     pub(super) fn blame(&self, offence: Offence) {
-        if let Some(place) = &mut *self.0.lock() {
+        if let Some(place) = &mut self.0.lock().place {
             place.blame(offence);
         }
     }
 
     /// Whether one more line about the client may be logged now.
     pub(super) fn may_log(&self) -> bool {
-        self.0.lock().as_ref().is_none_or(Place::may_log)
+        self.0.lock().place.as_ref().is_none_or(Place::may_log)
     }
 
     /// The key by which the transport knows the client.
@@ -50,15 +67,22 @@ impl Door {
 
     /// Exchanges the place for one among the sessions. `Err` says why there is none.
     pub(super) fn log_in(&self, key: &str) -> Result<Option<Member>, &'static str> {
-        let mut door = self.0.lock();
-        let Some(place) = &mut *door else { return Ok(None) };
+        let mut hall = self.0.lock();
+        let Some(place) = &mut hall.place else { return Ok(None) };
         let member = place.log_in(key)?;
-        *door = None;
+        hall.place = None;
         Ok(Some(member))
     }
 
     fn has_passed(&self) -> bool {
-        self.0.lock().is_none()
+        self.0.lock().place.is_none()
+    }
+
+    /// Whether the client has tried to log in and nothing of it was ever judged here: russh refuses certificates that are not valid now,
+    /// or not well signed, by itself.
+    fn was_refused_unseen(&self) -> bool {
+        let hall = self.0.lock();
+        hall.place.is_some() && hall.is_unjudged
     }
 }
 
@@ -125,7 +149,18 @@ pub(crate) async fn accept(
             }
         }
     }
+    tell_of_unseen(&door, source);
     core.end();
+}
+
+/// The line of the log that nobody has written for a client that got nowhere.
+fn tell_of_unseen(door: &Door, source: Option<IpAddr>) {
+    if !door.was_refused_unseen() || !door.may_log() {
+        return;
+    }
+    let remote_addr = source.map(|source| source.to_string()).unwrap_or_default();
+    let reason = "no key that could be judged: none at all, or a certificate that is not valid now";
+    tracing::info!(%remote_addr, user = "", key_fingerprint = "", result = "reject", reason, "auth attempt");
 }
 
 /// Sends the client a reason, and lets the session close by itself for a while.

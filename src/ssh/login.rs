@@ -106,6 +106,9 @@ impl Attempts {
         algorithm: &Algorithm,
     ) -> Result<Auth, russh::Error> {
         self.begin(user);
+        if let Some(door) = &self.door {
+            door.judge();
+        }
         self.offers += 1;
         if self.offers > self.most_offers {
             return Err(russh::Error::Disconnect);

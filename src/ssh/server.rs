@@ -104,6 +104,11 @@ impl Handler {
 impl server::Handler for Handler {
     type Error = russh::Error;
 
+    async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
+        self.door.knock();
+        Ok(None)
+    }
+
     async fn auth_publickey_offered(
         &mut self,
         user: &str,
