@@ -5,13 +5,13 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::conversation::{Live, ask};
-use super::file;
 use super::holder::Holder;
 use super::launch::Launch;
 use super::lock::{Lock, busy, is_free_within, is_held};
 use super::place::Place;
 use super::record::{Record, Wanted};
 use crate::error::{Code, Error, Result};
+use crate::private;
 
 /// How long one command waits for another that starts or stops the same forwarder.
 const TURN_LIMIT: Duration = Duration::from_secs(70);
@@ -251,8 +251,8 @@ impl Forwarders {
     /// Takes away what a worker left that is no more.
     async fn clear(&self, id: &str) -> Result<()> {
         let Some(lock) = Lock::take_now(&self.place.lock(id)).await? else { return Err(busy(id)) };
-        file::remove(&self.place.state(id));
-        file::remove(&self.place.socket(id));
+        private::remove(&self.place.state(id));
+        private::remove(&self.place.socket(id));
         lock.remove();
         Ok(())
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::file;
 use crate::error::{Error, Result};
+use crate::private;
 
 /// How long a look at a lock may stand in the way of who takes it.
 const LOOK: Duration = Duration::from_secs(2);
@@ -31,11 +31,11 @@ impl Lock {
     /// What is wrong with the file.
     fn try_take(path: &Path) -> Result<Option<Self>> {
         loop {
-            let file = file::open(path, true)?;
+            let file = private::open(path, true)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(e)) => return Err(file::failed("flock", path, e)),
+                Err(TryLockError::Error(e)) => return Err(private::failed("flock", path, e)),
             }
             // Its last holder may have removed the file between the two.
             if is_at(&file, path) {
@@ -72,7 +72,7 @@ impl Lock {
     /// Gives the lock back, and takes its file away.
     pub(super) fn remove(self) {
         if is_at(&self.file, &self.path) {
-            file::remove(&self.path);
+            private::remove(&self.path);
         }
     }
 }
@@ -82,7 +82,7 @@ impl Lock {
 /// # Errors
 /// What is wrong with the file.
 pub(super) fn is_held(path: &Path) -> Result<bool> {
-    let file = match file::open(path, false) {
+    let file = match private::open(path, false) {
         Err(e) if e.cause().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound) => {
             return Ok(false);
         }
@@ -91,7 +91,7 @@ pub(super) fn is_held(path: &Path) -> Result<bool> {
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(e)) => Err(file::failed("flock", path, e)),
+        Err(TryLockError::Error(e)) => Err(private::failed("flock", path, e)),
     }
 }
 

@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file;
 use crate::error::Result;
+use crate::private;
 
 /// Bytes of a log before it becomes an old one.
 const LONGEST: u64 = 1024 * 1024;
@@ -20,8 +20,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// # Errors
 /// What is wrong with the file.
 pub(super) fn lead(path: &Path) -> Result<File> {
-    let log = file::open(path, true)?;
-    rustix::stdio::dup2_stderr(&log).map_err(|e| file::failed("dup2", path, e.into()))?;
+    let log = private::open(path, true)?;
+    rustix::stdio::dup2_stderr(&log).map_err(|e| private::failed("dup2", path, e.into()))?;
     Ok(log)
 }
 
@@ -66,7 +66,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("alknet-log-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join("x.log");
-        let mut log = file::open(&path, true).expect("a log");
+        let mut log = private::open(&path, true).expect("a log");
         log.write_all(&vec![b'x'; LONGEST as usize + 1]).expect("room");
         let mut other = log.try_clone().expect("a descriptor");
         shorten(&mut log, &path);

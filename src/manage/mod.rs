@@ -4,7 +4,6 @@
 //! what a worker is for; no process id in it is ever signalled (docs/cli.md, "In the background").
 
 mod conversation;
-mod file;
 mod forwarders;
 mod holder;
 mod launch;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::file::private_folder;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::private;
 
 /// What each file of a forwarder begins with.
 const PREFIX: &str = "forwarder-";
@@ -16,24 +16,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// `$ALKNET_HOME`, else `$XDG_STATE_HOME/alknet`, else `~/.local/state/alknet`. A relative path in the second is no path (XDG
-    /// base directories).
+    /// Those in [`private::home`].
     ///
     /// # Errors
     /// `ERR_ALKNET_CONFIG` when nothing says where home is.
     pub(crate) fn of_user() -> Result<Self> {
-        let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        if let Some(root) = variable("ALKNET_HOME") {
-            let failed = |e| super::file::failed("getcwd", &root, e);
-            return Ok(Self { root: std::path::absolute(&root).map_err(failed)? });
-        }
-        let state = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
-        let home = || std::env::home_dir().filter(|home| home.is_absolute());
-        let state = state.or_else(|| home().map(|home| home.join(".local/state")));
-        let root = state.ok_or_else(|| {
-            Error::config("there is no home to keep state in").hint("set ALKNET_HOME")
-        })?;
-        Ok(Self { root: root.join("alknet") })
+        Ok(Self { root: private::home()? })
     }
 
     /// Below `root`, which is absolute.
@@ -50,9 +38,9 @@ impl Place {
     /// # Errors
     /// `ERR_ALKNET_CONFIG` with what mends it; the system's own failure.
     pub(super) fn prepare(&self) -> Result<()> {
-        private_folder(&self.root)?;
-        private_folder(&self.root.join("forwarders"))?;
-        private_folder(&self.root.join("logs"))
+        private::folder(&self.root)?;
+        private::folder(&self.root.join("forwarders"))?;
+        private::folder(&self.root.join("logs"))
     }
 
     /// Its state.

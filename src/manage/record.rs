@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::file;
 use super::place::{Place, is_id};
 use crate::config::{Bind, PortForwardSpec};
 use crate::error::{Error, Result};
+use crate::private;
 use crate::target::{HostPort, Target};
 
 /// Version of the state file. A reader refuses a later one.
@@ -135,7 +135,7 @@ impl Record {
     /// `ERR_ALKNET_CONFIG` for one that cannot be read as a state.
     pub(super) fn read(place: &Place, id: &str) -> Result<Option<Self>> {
         let path = place.state(id);
-        let Some(bytes) = file::read(&path)? else { return Ok(None) };
+        let Some(bytes) = private::read(&path)? else { return Ok(None) };
         let bad = |why: String| Error::config(format!("{}: {why}", path.display()));
         let record: Self = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
         if record.schema > SCHEMA {
@@ -155,6 +155,6 @@ impl Record {
         let mut text = serde_json::to_string_pretty(self)
             .map_err(|e| Error::config(format!("a state that cannot be written: {e}")))?;
         text.push('\n');
-        file::replace(&place.state(&self.id), text.as_bytes())
+        private::replace(&place.state(&self.id), text.as_bytes())
     }
 }

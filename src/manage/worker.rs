@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use super::conversation::Teller;
 use super::launch::{Job, Word, say};
 use super::lock::{Lock, busy};
+use super::log;
 use super::place::Place;
 use super::record::Record;
-use super::{file, log};
 use crate::client::{ForwardOptions, LocalForwarder, Route};
 use crate::error::{Code, Error, Result};
+use crate::private;
 use crate::scope::Scope;
 
 /// How long the last answers of the worker may take to be said.
@@ -90,8 +91,8 @@ impl Worker {
 
     /// Takes its files away, the lock last.
     fn leave_nothing(self) {
-        file::remove(&self.place.state(&self.record.id));
-        file::remove(&self.place.socket(&self.record.id));
+        private::remove(&self.place.state(&self.record.id));
+        private::remove(&self.place.socket(&self.record.id));
         self.lock.remove();
     }
 
