@@ -53,6 +53,9 @@ export interface AlknetKeyInfo {
  */
 export type AlknetTransport = 'tcp' | 'tls' | 'ws' | 'wss' | 'iroh'
 
+/** A version of TLS. `'1.2'` is for what stands between and knows no better; only AEAD ciphers and ephemeral keys are spoken in it. */
+export type AlknetTlsVersion = '1.2' | '1.3'
+
 /** How to reach a server, who it must be, and who logs in. Only `server` and `identity` have no default that works. */
 export interface AlknetConnectOptions {
   /**
@@ -141,6 +144,8 @@ export interface AlknetConnectOptions {
   tlsCa?: KeySource
   /** For `tls` and `wss`: the name that is asked for and that the certificate must have. Default: the host in `server`. */
   tlsServerName?: string
+  /** For `tls` and `wss`: the oldest version of TLS that is spoken. Default `'1.3'`. */
+  tlsMin?: AlknetTlsVersion
   /** For `tls` and `wss`: takes any certificate. The host key is checked all the same. Default `false`. */
   insecure?: boolean
   /**
@@ -633,8 +638,27 @@ export interface AlknetServeOptions {
   tlsCert?: KeySource
   /** For `tls` and `wss`: the certificate's private key, as PEM. A file must be readable by its owner only. */
   tlsKey?: KeySource
+  /** For `tls` and `wss`: the oldest version of TLS that is spoken. Default `'1.3'`. */
+  tlsMin?: AlknetTlsVersion
   /**
-   * For `tls`: who does not begin like an SSH client sees a web server that has no pages. Hides the service from who only looks;
+   * For `tls` and `wss`, instead of `tlsCert` and `tlsKey`: names for which an authority that speaks ACME (RFC 8555) issues the certificate. The
+   * server gets it while it listens, and renews it; see `AlknetServer.acme` for how that stands. The authority connects to port 443
+   * of each name (TLS-ALPN-01), which must lead to a `tls` or `wss` listener of this server. To use it is to agree to the authority's terms of service.
+   */
+  acmeDomain?: string | readonly string[]
+  /** URL of the authority's directory. Default: that of Let's Encrypt. */
+  acmeDirectory?: string
+  /**
+   * Folder for the account and the certificates, made for its owner alone; what is there is used by the next server. Default: `acme` in
+   * `$ALKNET_HOME`, else in `$XDG_STATE_HOME/alknet`, else in `~/.local/state/alknet`.
+   */
+  acmeCache?: string
+  /** What vouches for the authority's own server instead of the public authorities, as PEM: path or Buffer. */
+  acmeCa?: KeySource
+  /** Where the authority may write to: an address of mail. Default: none. */
+  acmeContact?: string
+  /**
+   * For `tls` and `wss`: who does not begin like an SSH client sees a web server that has no pages. Hides the service from who only looks;
    * not from who compares times, nor that there is a server. Default `false`.
    */
   stealth?: boolean
@@ -877,8 +901,25 @@ export interface AlknetPenalties {
 export interface AlknetServerEvents {
   /** A client opened a stream. */
   connection: [stream: AlknetStream, info: ConnectionInfo]
+  /** What `AlknetServer.acme` says has changed. */
+  acme: [status: AlknetAcmeStatus]
   /** The server and all its sessions are closed, once. */
   close: []
+}
+
+/** How a certificate by ACME stands. */
+export interface AlknetAcmeStatus {
+  /** The names that it is for. */
+  domains: string[]
+  /** When the certificate that is shown ends; `undefined` before the first one has come. */
+  validUntil: Date | undefined
+  /** When the next attempt is made, for the first certificate or a renewal. */
+  nextAttempt: Date | undefined
+  /**
+   * Why the last attempt failed; `undefined` once one has succeeded. `ERR_ALKNET_TLS` with what the authority said, or a code of the way
+   * there, such as `ECONNREFUSED`. The certificate that was there is shown on.
+   */
+  error: AlknetError | undefined
 }
 
 /**
@@ -899,6 +940,8 @@ export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDis
    * are subscribed, itself included; it may everything. It is closed with the server.
    */
   readonly bus: AlknetEventTarget | undefined
+  /** How the certificate of `options.acmeDomain` stands; `undefined` without it. The event `'acme'` tells of changes. */
+  readonly acme: AlknetAcmeStatus | undefined
   /** What the server has done so far. */
   metrics(): AlknetServerMetrics
   /** Where counters are served for Prometheus, as `host:port`; `undefined` without `options.metrics`. */

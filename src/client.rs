@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::auth::{
     HostKeys, KeyInfo, KeySource, Locked, Papers, Passphrase, SharedKey, Trust, Use,
 };
-use crate::config::{Place, Transport};
+use crate::config::{Place, TlsVersion, Transport};
 use crate::dial::by_way_of;
 use crate::error::{Error, Result};
 use crate::scope::Scope;
@@ -104,6 +104,8 @@ pub struct ConnectOptions {
     pub tls_ca: Option<KeySource>,
     /// For TLS: the name that is asked for and that the certificate must have. Default: the host in `server`.
     pub tls_server_name: Option<String>,
+    /// For TLS: the oldest version that is spoken. Default 1.3.
+    pub tls_min: TlsVersion,
     /// For TLS: takes any certificate. The SSH host key is checked all the same. Default false.
     pub insecure: bool,
     /// What the server is dialled through, or the first of those in `jump`. Its name is left to the proxy. Default `None`.
@@ -142,6 +144,7 @@ impl Default for ConnectOptions {
             trust: Trust::default(),
             tls_ca: None,
             tls_server_name: None,
+            tls_min: TlsVersion::default(),
             insecure: false,
             proxy: None,
             jump: Vec::new(),
@@ -338,7 +341,7 @@ impl ConnectOptions {
         let read = move || ca.map(|source| source.contents(false)).transpose();
         let ca = Scope::new().blocking(read).await??.map(|pem| pem.to_vec());
         let (name, insecure) = (self.tls_server_name.clone(), self.insecure);
-        Ok(Outward { trust: TlsTrust { ca, name, insecure } })
+        Ok(Outward { trust: TlsTrust { ca, name, insecure, least: self.tls_min } })
     }
 
     #[cfg(not(feature = "tls"))]

@@ -28,6 +28,9 @@ mod listen;
 mod manage;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(any(feature = "acme", all(unix, feature = "cli")))]
+#[allow(dead_code, reason = "a room of several callers, who take what they need")]
+mod private;
 #[doc(hidden)]
 pub mod runtime;
 mod scope;
@@ -50,7 +53,7 @@ pub use client::{
 };
 #[cfg(feature = "ws")]
 pub use client::{Tunnel, TunnelOptions};
-pub use config::{Bind, PortForwardSpec, Transport};
+pub use config::{AcmeOptions, AcmeStatus, Bind, PortForwardSpec, TlsVersion, Transport};
 pub use error::{Code, Error, Phase, Refusal, Result, posix_name};
 pub use forward::ForwardMetrics;
 pub use server::{Authorize, BusOptions, EventBus, ForwardPolicy, ServeOptions, Server, serve};

@@ -6,28 +6,22 @@ mod forward;
 mod front;
 mod listening;
 mod metrics;
+mod options;
 #[cfg(all(feature = "cli", feature = "ws"))]
 mod tunnel;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::auth::{
-    Gate, HostKey, KeyLists, KeyRing, KeySource, Limits, Locked, Papers, Passphrase, wipe_stack,
-};
-use crate::config::Transport;
-use crate::dial::Proxy;
+use crate::auth::{Gate, HostKey, KeyLists, KeyRing, Locked, Papers, wipe_stack};
+use crate::config::{AcmeStatus, Transport};
 use crate::error::{Error, Result};
 use crate::event::BusMetrics;
 use crate::scope::Scope;
-use crate::ssh::{
-    Backlog, DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Observer, Policy, ServerConfigs,
-    SessionSettings, Stream,
-};
+use crate::ssh::{Backlog, Observer, Policy, ServerConfigs, SessionSettings, Stream};
 
 use admit::accept_all;
 use bus::Bus;
@@ -36,6 +30,7 @@ pub use forward::ForwardPolicy;
 use forward::offer;
 use front::Front;
 use listening::Bindings;
+pub use options::ServeOptions;
 #[cfg(all(feature = "cli", feature = "ws"))]
 pub(crate) use tunnel::{
     AgentEvent, AgentOptions, HostOptions, RunnerOptions, TunnelOptions, TunnelServer, run_agent,
@@ -47,97 +42,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// How often the file of authorised keys is looked at. With the 2 s that a session may take to close, a key that is taken out
 /// is out after 5 s (reference table).
 const RECHECK: Duration = Duration::from_secs(3);
-
-/// How to serve.
-#[derive(Clone, Debug)]
-pub struct ServeOptions {
-    /// Addresses to listen on, `host:port` or `tcp://host:port`; port 0 takes a free one. One address and many transports: each listens
-    /// there. As many of either: one of each. Default `0.0.0.0` at the port of the transport, 22 for TCP.
-    pub listen: Vec<String>,
-    /// How bytes travel. Empty, the default, is TCP.
-    pub transport: Vec<Transport>,
-    /// The file of the key whose public half is the endpoint id, for iroh: Ed25519 in OpenSSH format, made if it is not there. Default
-    /// `None`: a fresh key, and so another id at each start.
-    pub iroh_key: Option<PathBuf>,
-    /// The relay by which iroh can be reached too, as a URL. Default `None`: no relay.
-    pub iroh_relay: Option<String>,
-    /// The host key; made afresh when missing. The file must be readable by its owner only. RSA: 3,072 bits at least.
-    pub host_key: Option<KeySource>,
-    /// The host key's passphrase, if it has one.
-    pub host_key_passphrase: Option<Passphrase>,
-    /// The host key's OpenSSH certificate, shown to clients that ask for one; the others see the key. Read once.
-    pub host_certificate: Option<KeySource>,
-    /// Who may log in: sshd(8), AUTHORIZED_KEYS FILE FORMAT, as docs/keys.md tells. A file must not be writable by others, and is
-    /// read again when it has changed. Required, unless there is a `cert_authority`.
-    pub authorized_keys: Option<KeySource>,
-    /// Public keys whose user certificates may log in, in lines as those of `authorized_keys`, options included.
-    pub cert_authority: Option<KeySource>,
-    /// What may not log in whatever else is said: lines with a public key, `SHA256:…`, `serial: N`, `serial: N-M` or `id: NAME`. Like the
-    /// other two, a file must not be writable by others, and is read again when it has changed.
-    pub revoked_keys: Option<KeySource>,
-    /// For TLS: the certificate and those that vouch for it, in PEM form, its own first. A file is read again when it has changed.
-    pub tls_cert: Option<KeySource>,
-    /// For TLS: the private key of the certificate, in PEM form. The file must be readable by its owner only.
-    pub tls_key: Option<KeySource>,
-    /// Has who does not speak SSH see a web server on the ports of [`Transport::Tls`]. Default false.
-    pub stealth: bool,
-    /// Names by which clients may call a WebSocket's server, without ports. Default: any.
-    pub ws_hosts: Vec<String>,
-    /// Origins (`https://app.example`) of web pages that may open the WebSocket. Programs send none, and may. Default: none.
-    pub ws_origins: Vec<String>,
-    /// Takes key files whatever their owner and mode: for containers whose mounts cannot have others. Default false.
-    pub insecure_permissions: bool,
-    /// When silence means that a peer is gone.
-    pub keepalive: Keepalive,
-    /// Bytes a peer may send before they are consumed, per stream. Default 4 MiB.
-    pub window: u32,
-    /// Bytes of one direction after which keys are exchanged anew, 1 MiB to 1 GiB. Default 1 GiB.
-    pub rekey_bytes: u32,
-    /// Bounds.
-    pub limits: Limits,
-    /// What clients may reach through this server, and where they may listen. Default `None`: nothing but [`crate::CONTROL`].
-    pub forwarding: Option<ForwardPolicy>,
-    /// What TCP targets of clients are dialled through. Names are left to it; see docs/proxies.md for what that means. Default `None`.
-    pub proxy: Option<Proxy>,
-    /// Whether streams to [`crate::CONTROL`] are accepted, for [`Server::accept`] to take. Default true.
-    pub control: bool,
-    /// Bridges these streams to an in-process bus; then [`Server::accept`] gets none. Default `None`.
-    pub bus: Option<BusOptions>,
-    /// Address at which counters are served for Prometheus, over HTTP and to whoever can connect. Port 0 takes a free one. Default `None`.
-    pub metrics: Option<String>,
-}
-
-impl Default for ServeOptions {
-    fn default() -> Self {
-        Self {
-            listen: vec!["0.0.0.0".into()],
-            transport: Vec::new(),
-            iroh_key: None,
-            iroh_relay: None,
-            host_key: None,
-            host_key_passphrase: None,
-            host_certificate: None,
-            authorized_keys: None,
-            cert_authority: None,
-            revoked_keys: None,
-            tls_cert: None,
-            tls_key: None,
-            stealth: false,
-            ws_hosts: Vec::new(),
-            ws_origins: Vec::new(),
-            insecure_permissions: false,
-            keepalive: Keepalive::default(),
-            window: DEFAULT_WINDOW,
-            rekey_bytes: DEFAULT_REKEY_BYTES,
-            limits: Limits::default(),
-            forwarding: None,
-            proxy: None,
-            control: true,
-            bus: None,
-            metrics: None,
-        }
-    }
-}
 
 /// A listening server. Dropping it ends it and every session at once.
 pub struct Server {
@@ -206,6 +110,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let gate = Gate::new(limits)?;
     let metrics = metrics::answer(options.metrics.as_deref(), bus.as_ref(), &scope).await?;
     let accepting = accept_all(listeners, &gate, &policy, &scope);
+    front.begin(&scope);
     Ok(Server {
         scope,
         accepting,
@@ -282,8 +187,14 @@ impl Server {
         self.backlog.try_accept()
     }
 
-    /// Sets who is told of arrivals.
+    /// How the certificate of [`ServeOptions::acme`] stands; `None` without it.
+    pub fn acme(&self) -> Option<AcmeStatus> {
+        self.front.acme()
+    }
+
+    /// Sets who is told of arrivals, and by [`crate::Events::FINISHED`] of every change of [`Server::acme`].
     pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.front.observe(&observer);
         self.backlog.observe(observer);
     }
 

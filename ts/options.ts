@@ -22,6 +22,7 @@ import { busOptions } from './bus-options.js'
 import { AlknetError, invalidType, invalidValue } from './errors.js'
 import { limits } from './limits.js'
 import { checkPassphrase } from './passphrase.js'
+import { acme, tlsVersion } from './tls-options.js'
 
 // The longest time a timer can be set to, in Node and so in every option that is a time.
 const LONGEST = 0x7fff_ffff
@@ -61,6 +62,7 @@ export function connectOptions(
     trust: trust('options.trust', options.trust),
     tlsCa: optionalSource('options.tlsCa', options.tlsCa),
     tlsServerName: text('options.tlsServerName', options.tlsServerName),
+    tlsMin: tlsVersion(options.tlsMin),
     insecure: boolean('options.insecure', options.insecure),
     proxy: text('options.proxy', options.proxy),
     connectTimeout: integer('options.connectTimeout', options.connectTimeout, 1, LONGEST),
@@ -134,6 +136,8 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     forwarding: forwarding(options.forwarding),
     tlsCert: optionalSource('options.tlsCert', options.tlsCert),
     tlsKey: pemKey('options.tlsKey', options.tlsKey),
+    tlsMin: tlsVersion(options.tlsMin),
+    ...acme(options),
     stealth: boolean('options.stealth', options.stealth),
     wsHosts: texts('options.wsHosts', options.wsHosts),
     wsOrigins: texts('options.wsOrigins', options.wsOrigins),
@@ -219,7 +223,10 @@ export function transports(
 }
 
 /** One text or more. */
-function texts(name: string, value: string | readonly string[] | undefined): string[] | undefined {
+export function texts(
+  name: string,
+  value: string | readonly string[] | undefined,
+): string[] | undefined {
   if (value === undefined) return undefined
   const list: readonly string[] = typeof value === 'string' ? [value] : value
   if (!Array.isArray(list)) throw invalidType(name, 'a string or an array of strings', value)

@@ -7,9 +7,10 @@
 import { EventEmitter } from 'node:events'
 import type * as contract from '../index.js'
 import type { NativeServer } from '../native/binding.js'
+import { acmeStatus } from './acme-status.js'
 import { ServerBus } from './bus.js'
 import { ConnectionIterator } from './connection-iterator.js'
-import { CLOSED, doorbell, READABLE, Slot, WRITABLE } from './doorbell.js'
+import { CLOSED, doorbell, FINISHED, READABLE, Slot, WRITABLE } from './doorbell.js'
 import { AlknetError, invalidType } from './errors.js'
 import { native } from './native.js'
 import { abortSignal, boolean, object, serveOptions } from './options.js'
@@ -110,6 +111,10 @@ class AlknetServer
     return this.#bus.target
   }
 
+  get acme(): contract.AlknetAcmeStatus | undefined {
+    return acmeStatus(this.#native.acme())
+  }
+
   metrics(): contract.AlknetServerMetrics {
     const bus = this.#bus.metrics()
     return bus === undefined ? {} : { bus }
@@ -168,6 +173,7 @@ class AlknetServer
     try {
       if (mask & READABLE) this.#pull()
       if (mask & WRITABLE) this.#bus.answerAll()
+      if (mask & FINISHED && this.acme) this.emit('acme', this.acme)
     } finally {
       if (mask & CLOSED) this.#onClosed()
     }

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alknet::{ConnectOptions, Jump, Keepalive, KeySource, Passphrase, ServeOptions, Transport};
+use alknet::{
+    ConnectOptions, Jump, Keepalive, KeySource, Passphrase, ServeOptions, TlsVersion, Transport,
+};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
+use crate::acme::NativeAcmeOptions;
 use crate::bus::{NativeBusOptions, Questions};
 use crate::forward::NativeForwardPolicy;
 use crate::limits::NativeLimits;
@@ -36,6 +39,7 @@ pub struct NativeConnectOptions {
     pub trust: Option<String>,
     pub tls_ca: Option<NativeSource>,
     pub tls_server_name: Option<String>,
+    pub tls_min: Option<String>,
     pub insecure: Option<bool>,
     pub proxy: Option<String>,
     pub jump: Option<Vec<NativeJump>>,
@@ -92,6 +96,10 @@ pub struct NativeServeOptions {
     pub forwarding: Option<NativeForwardPolicy>,
     pub tls_cert: Option<NativeSource>,
     pub tls_key: Option<NativeSource>,
+    pub tls_min: Option<String>,
+    /// Absent: no ACME.
+    pub acme: Option<NativeAcmeOptions>,
+    pub acme_ca: Option<NativeSource>,
     pub stealth: Option<bool>,
     pub ws_hosts: Option<Vec<String>>,
     pub ws_origins: Option<Vec<String>>,
@@ -125,6 +133,7 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             trust: options.trust.map_or(Ok(default.trust), |text| text.parse())?,
             tls_ca: options.tls_ca.and_then(given),
             tls_server_name: options.tls_server_name,
+            tls_min: tls_min(options.tls_min)?,
             insecure: options.insecure.unwrap_or_default(),
             proxy: options.proxy.map(|url| url.parse()).transpose()?,
             jump: options
@@ -180,6 +189,9 @@ impl TryFrom<NativeServeOptions> for ServeOptions {
             forwarding: options.forwarding.map(Into::into),
             tls_cert: options.tls_cert.and_then(given),
             tls_key: options.tls_key.and_then(given),
+            tls_min: tls_min(options.tls_min)?,
+            acme: options.acme.map(Into::into),
+            acme_ca: options.acme_ca.and_then(given),
             stealth: options.stealth.unwrap_or_default(),
             ws_hosts: options.ws_hosts.unwrap_or_default(),
             ws_origins: options.ws_origins.unwrap_or_default(),
@@ -214,6 +226,10 @@ fn jump(given_jump: NativeJump) -> Result<Jump, alknet::Error> {
         trust: given_jump.trust.map(|text| text.parse()).transpose()?,
         server: said.server,
     })
+}
+
+fn tls_min(version: Option<String>) -> Result<TlsVersion, alknet::Error> {
+    version.map_or(Ok(TlsVersion::default()), |text| text.parse())
 }
 
 fn transports(names: Option<Vec<String>>) -> Result<Vec<Transport>, alknet::Error> {

@@ -6,6 +6,7 @@ use alknet::Events;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
+use crate::acme::NativeAcmeStatus;
 use crate::bell::{Bell, Doorbell, Ringer};
 use crate::bus::{NativeBusMetrics, NativeQuestion, Questions};
 use crate::pending::{Pending, PendingUnit};
@@ -45,6 +46,12 @@ impl NativeServer {
     pub fn accept(&self) -> Option<NativeStream> {
         conversation();
         self.server.try_accept().map(|stream| NativeStream::new(&self.bell, stream))
+    }
+
+    /// How the certificate by ACME stands; the bell rings `FINISHED` when that has changed.
+    #[napi]
+    pub fn acme(&self) -> Option<NativeAcmeStatus> {
+        self.server.acme().map(Into::into)
     }
 
     /// A stream to the bus; `null` without one.

@@ -1,8 +1,10 @@
 //! What users write to say what they want, parsed. Knows nothing but text.
 
+mod acme;
 mod forward;
 mod transport;
 
+pub use acme::{AcmeOptions, AcmeStatus};
 pub use forward::{Bind, PortForwardSpec};
-pub(crate) use transport::Place;
-pub use transport::Transport;
+pub(crate) use transport::{Place, Places};
+pub use transport::{TlsVersion, Transport};

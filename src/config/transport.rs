@@ -71,6 +71,45 @@ impl FromStr for Transport {
     }
 }
 
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246) and 1.3, for what stands between and knows no better. With AEAD ciphers and ephemeral keys only.
+    Tls12,
+    /// TLS 1.3 (RFC 8446) alone.
+    #[default]
+    Tls13,
+}
+
+impl TlsVersion {
+    /// `1.2` or `1.3`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for TlsVersion {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "1.2" => Ok(Self::Tls12),
+            "1.3" => Ok(Self::Tls13),
+            _ => Err(Error::config(format!("TLS version {text:?}: must be 1.2 or 1.3"))),
+        }
+    }
+}
+
 /// The path of a WebSocket whose address names none.
 const PATH: &str = "/alknet";
 
@@ -131,6 +170,43 @@ impl Place {
     }
 }
 
+/// Places that are one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    pub(crate) first: Place,
+    /// What else listens there.
+    pub(crate) also: Option<Place>,
+}
+
+impl Places {
+    /// Puts together what is told apart by what its clients say: TLS and a WebSocket in TLS at one address. Port 0 is one port when all
+    /// are `of_one_text`.
+    pub(crate) fn of(places: Vec<Place>, of_one_text: bool) -> Vec<Self> {
+        let mut ports: Vec<Self> = Vec::new();
+        for place in places {
+            let fits = |port: &&mut Self| {
+                let pair = [port.first.transport, place.transport];
+                port.also.is_none()
+                    && port.first.at == place.at
+                    && (of_one_text || place.at.port != 0)
+                    && matches!(
+                        pair,
+                        [Transport::Tls, Transport::Wss] | [Transport::Wss, Transport::Tls]
+                    )
+            };
+            match ports.iter_mut().find(fits) {
+                Some(port) => port.also = Some(place),
+                None => ports.push(Self { first: place, also: None }),
+            }
+        }
+        ports
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.first).chain(&self.also)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +259,23 @@ mod tests {
         assert_eq!(all(&["a", "b"], &[tcp, tcp]).unwrap(), ["tcp://a:22", "tcp://b:22"]);
         assert!(all(&["a", "b", "c"], &[tcp, tcp]).is_err());
         assert_eq!(all(&[], &[]).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn tls_and_a_websocket_in_it_are_one_port_at_one_address() {
+        use Transport::{Tcp, Tls, Ws, Wss};
+        let ports = |texts: &[&str], transports: &[Transport]| {
+            let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let places = Place::all(&texts, transports).unwrap();
+            let shown = |port: &Places| -> Vec<_> { port.iter().map(|p| p.transport).collect() };
+            Places::of(places, texts.len() == 1).iter().map(shown).collect::<Vec<_>>()
+        };
+        assert_eq!(ports(&["h:1"], &[Tls, Wss]), [[Tls, Wss]]);
+        assert_eq!(ports(&["h:0"], &[Wss, Tls]), [[Wss, Tls]]);
+        assert_eq!(ports(&["h"], &[Tcp, Wss, Tls]), [vec![Tcp], vec![Wss, Tls]]);
+        assert_eq!(ports(&["tls://h", "wss://h/p"], &[]), [[Tls, Wss]]);
+        assert_eq!(ports(&["tls://h:0", "wss://h:0"], &[]), [[Tls], [Wss]]);
+        assert_eq!(ports(&["tls://h:1", "wss://h:2"], &[]), [[Tls], [Wss]]);
+        assert_eq!(ports(&["h:1"], &[Tcp, Ws]), [[Tcp], [Ws]]);
     }
 }

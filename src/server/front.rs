@@ -1,6 +1,5 @@
 //! Composition of what a server's ports show besides SSH: certificate, paths, pages.
 
-#[cfg(feature = "tls")]
 use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::time::Duration;
@@ -9,10 +8,17 @@ use super::ServeOptions;
 use super::listening::{Bindings, bind_all};
 #[cfg(feature = "tls")]
 use crate::auth::KeySource;
-use crate::config::{Place, Transport};
+use crate::config::{AcmeStatus, Place, Places, Transport};
 use crate::error::{Error, Result};
 use crate::listen::Listener;
+#[cfg(feature = "acme")]
+use crate::private;
 use crate::scope::Scope;
+#[cfg(feature = "acme")]
+use crate::ssh::Events;
+use crate::ssh::Observer;
+#[cfg(feature = "acme")]
+use crate::transport::Acme;
 #[cfg(feature = "tls")]
 use crate::transport::Certificate;
 use crate::transport::{Arrival, Inward};
@@ -24,13 +30,15 @@ const RECHECK: Duration = Duration::from_secs(60);
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Front {
-    /// Where to listen.
-    places: Vec<Place>,
+    /// Where to listen, by port.
+    ports: Vec<Places>,
     settings: Inward,
     /// Of the first address, for the connection string: empty but for a WebSocket at a path of its own.
     pub(super) path: String,
     #[cfg(feature = "tls")]
     files: Option<Arc<Files>>,
+    #[cfg(feature = "acme")]
+    acme: Option<Arc<Acme>>,
 }
 
 /// A certificate, and where it comes from.
@@ -46,17 +54,19 @@ impl Front {
     /// Checks the options and reads the certificate, which is looked at again every minute.
     pub(super) async fn open(options: &ServeOptions, scope: &Scope) -> Result<Self> {
         let places = Place::all(&options.listen, &options.transport)?;
-        if options.stealth && !places.iter().any(|place| place.transport == Transport::Tls) {
-            return Err(Error::config(
-                "stealth is for the transport tls, which is not among these",
-            ));
+        let is_tls = |place: &Place| matches!(place.transport, Transport::Tls | Transport::Wss);
+        if options.stealth && !places.iter().any(is_tls) {
+            let wrong = "stealth is for the transports tls and wss, which are not among these";
+            return Err(Error::config(wrong));
         }
+        check_acme(options, places.iter().any(is_tls))?;
         let first = places.first().map(|place| place.path.as_str());
         let path = first.filter(|path| *path != "/alknet").unwrap_or_default().to_owned();
         let settings = Inward {
             stealth: options.stealth,
             hosts: options.ws_hosts.clone(),
             origins: options.ws_origins.clone(),
+            least: options.tls_min,
             ..Inward::default()
         };
         #[cfg(feature = "tls")]
@@ -66,14 +76,23 @@ impl Front {
             let certificate = files.as_ref().map(|files| Arc::clone(&files.shown));
             (Inward { certificate, ..settings }, files)
         };
+        #[cfg(feature = "acme")]
+        let (settings, acme) = match open_acme(options, scope).await? {
+            Some(acme) => {
+                (Inward { certificate: Some(acme.certificate()), ..settings }, Some(acme))
+            }
+            None => (settings, None),
+        };
         #[cfg(not(feature = "tls"))]
         let _ = scope;
         Ok(Self {
-            places,
+            ports: Places::of(places, options.listen.len() == 1),
             settings,
             path,
             #[cfg(feature = "tls")]
             files,
+            #[cfg(feature = "acme")]
+            acme,
         })
     }
 
@@ -83,7 +102,36 @@ impl Front {
         options: &ServeOptions,
         scope: &Scope,
     ) -> Result<(Vec<Box<dyn Listener<Arrival>>>, Bindings)> {
-        bind_all(options, &self.places, &self.settings, scope).await
+        bind_all(options, &self.ports, &self.settings, scope).await
+    }
+
+    /// Begins to get and renew what an authority issues, which looks for it at the ports.
+    pub(super) fn begin(&self, scope: &Scope) {
+        #[cfg(feature = "acme")]
+        if let Some(acme) = &self.acme {
+            scope.spawn(Arc::clone(acme).run());
+        }
+        #[cfg(not(feature = "acme"))]
+        let _ = scope;
+    }
+
+    /// How the certificate of an authority stands.
+    pub(super) fn acme(&self) -> Option<AcmeStatus> {
+        #[cfg(feature = "acme")]
+        return self.acme.as_ref().map(|acme| acme.status());
+        #[cfg(not(feature = "acme"))]
+        None
+    }
+
+    /// Has `observer` told of changes of that.
+    pub(super) fn observe(&self, observer: &Arc<dyn Observer>) {
+        #[cfg(feature = "acme")]
+        if let Some(acme) = &self.acme {
+            let observer = Arc::clone(observer);
+            acme.observe(Box::new(move || observer.notify(Events::FINISHED)));
+        }
+        #[cfg(not(feature = "acme"))]
+        let _ = observer;
     }
 
     /// Reads the certificate again. Blocks.
@@ -94,6 +142,34 @@ impl Front {
         }
         Ok(())
     }
+}
+
+fn check_acme(options: &ServeOptions, has_tls: bool) -> Result<()> {
+    let wrong = match (&options.acme, has_tls) {
+        (None, _) => return Ok(()),
+        _ if cfg!(not(feature = "acme")) => "this build does not have ACME",
+        (_, false) => "acmeDomain is for the transports tls and wss, which are not among these",
+        _ if options.tls_cert.is_some() || options.tls_key.is_some() => {
+            "give tlsCert and tlsKey, or acmeDomain, not both"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::config(wrong))
+}
+
+#[cfg(feature = "acme")]
+async fn open_acme(options: &ServeOptions, scope: &Scope) -> Result<Option<Arc<Acme>>> {
+    let Some(wanted) = options.acme.clone() else { return Ok(None) };
+    let ca = options.acme_ca.clone();
+    let work = move || {
+        let ca = ca.map(|ca| ca.contents(false)).transpose()?.map(|pem| pem.to_vec());
+        let folder = match &wanted.cache {
+            Some(folder) => folder.clone(),
+            None => private::home()?.join("acme"),
+        };
+        Acme::open(wanted, ca, folder)
+    };
+    scope.blocking(work).await?.map(Some)
 }
 
 #[cfg(feature = "tls")]

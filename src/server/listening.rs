@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use super::ServeOptions;
 #[cfg(feature = "iroh")]
 use crate::auth::endpoint_key;
-use crate::config::{Place, Transport};
+use crate::config::{Place, Places, Transport};
 use crate::error::{Error, Result};
 use crate::io::EndpointId;
 use crate::listen::Listener;
@@ -63,13 +63,14 @@ fn reachable(at: SocketAddr) -> SocketAddr {
 /// All of them, or none.
 pub(super) async fn bind_all(
     options: &ServeOptions,
-    places: &[Place],
+    ports: &[Places],
     settings: &Inward,
     scope: &Scope,
 ) -> Result<(Vec<Box<dyn Listener<Arrival>>>, Bindings)> {
     let mut listeners = Vec::new();
     let mut all = Bindings { relay: options.iroh_relay.clone(), ..Bindings::default() };
-    for place in places {
+    for port in ports {
+        let place = &port.first;
         let bound = match place.transport {
             Transport::Iroh if all.endpoint.is_some() => {
                 return Err(Error::config(
@@ -81,7 +82,7 @@ pub(super) async fn bind_all(
                 (all.endpoint, all.direct) = (Some(id), direct);
                 bound
             }
-            _ => listen(place, settings).await?,
+            _ => listen(port, settings).await?,
         };
         listeners.extend(bound.listeners);
         all.listening.extend(bound.addresses.into_iter().map(|address| (place.transport, address)));

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::Arrival;
+use crate::config::Transport;
 use crate::error::Result;
 use crate::http::{self, Served, Site, SocketIo};
 use crate::io::{BoxIo, Connected, Prefixed};
@@ -26,12 +27,12 @@ const FIRST_LIMIT: Duration = Duration::from_secs(10);
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Front {
-    /// The transport's name.
-    pub(super) name: &'static str,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<TlsAcceptor>,
-    /// Whether who speaks SSH is let through.
-    pub(super) ssh: bool,
+    /// What who speaks SSH comes by; without it only a WebSocket leads to SSH.
+    pub(super) direct: Option<Transport>,
+    /// What a WebSocket is called, if there is one.
+    pub(super) socket: Option<Transport>,
     /// What the others see; without it everybody is taken for an SSH client.
     pub(super) site: Option<Arc<Site>>,
 }
@@ -46,7 +47,7 @@ impl Listener<Arrival> for Fronted {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Incoming<Arrival>>> {
         async {
             let Incoming { mut ends, handshake } = self.inner.accept().await?;
-            ends.transport = self.front.name;
+            ends.transport = self.front.first_guess();
             let front = self.front.clone();
             let handshake = async move { front.receive(handshake.await?).await };
             Ok(Incoming { ends, handshake: handshake.boxed() })
@@ -56,21 +57,28 @@ impl Listener<Arrival> for Fronted {
 }
 
 impl Front {
+    /// By what somebody comes of whom nothing is known.
+    fn first_guess(&self) -> &'static str {
+        self.direct.or(self.socket).map_or("", Transport::as_str)
+    }
+
     async fn receive(&self, link: Connected) -> Result<Arrival> {
         let Connected { io, mut ends } = link;
-        ends.transport = self.name;
-        let io = self.unwrapped(io).await?;
+        ends.transport = self.first_guess();
+        let Some(io) = self.unwrapped(io).await? else { return Ok(Arrival::Visitor) };
         let Some(site) = &self.site else { return Ok(Arrival::Stream(Connected { io, ends })) };
-        let io = match self.ssh {
-            true => match sniff(io).await? {
+        let io = match self.direct {
+            // What ALPN has said does not matter: a web server would hear whoever begins like one of its clients.
+            Some(_) => match sniff(io).await? {
                 First::Ssh(io) => return Ok(Arrival::Stream(Connected { io, ends })),
                 First::Other(io) => io,
                 First::Nothing => return Ok(Arrival::Visitor),
             },
-            false => io,
+            None => io,
         };
         match http::serve(io, site).await {
             Ok(Served::Upgraded(upgraded)) => {
+                ends.transport = self.socket.map_or("", Transport::as_str);
                 let io = Box::new(SocketIo::new(upgraded.socket));
                 Ok(Arrival::Stream(Connected { io, ends }))
             }
@@ -82,15 +90,16 @@ impl Front {
         }
     }
 
+    /// `None` for an authority, which has seen all that it wanted.
     #[cfg(feature = "tls")]
-    async fn unwrapped(&self, io: BoxIo) -> Result<BoxIo> {
-        let Some(tls) = &self.tls else { return Ok(io) };
+    async fn unwrapped(&self, io: BoxIo) -> Result<Option<BoxIo>> {
+        let Some(tls) = &self.tls else { return Ok(Some(io)) };
         super::tls::accept(tls, io).await
     }
 
     #[cfg(not(feature = "tls"))]
-    async fn unwrapped(&self, io: BoxIo) -> Result<BoxIo> {
-        Ok(io)
+    async fn unwrapped(&self, io: BoxIo) -> Result<Option<BoxIo>> {
+        Ok(Some(io))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Transports: each turns an address into a stream, and a port into arrivals. TCP legs come from a [`Dialer`], so that every
 //! transport goes through proxies too.
 
+#[cfg(feature = "acme")]
+mod acme;
 #[cfg(feature = "tls")]
 mod certificate;
 #[cfg(feature = "ws")]
@@ -29,12 +31,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::config::{Bind, Place, Transport};
+use crate::config::{Bind, Place, Places, TlsVersion, Transport};
 use crate::dial::Dialer;
 use crate::error::{Error, Phase, Result};
 use crate::io::Connected;
 use crate::listen::{Incoming, Listener};
 
+#[cfg(feature = "acme")]
+pub(crate) use acme::Acme;
 #[cfg(feature = "tls")]
 pub(crate) use certificate::{Certificate, Https};
 #[cfg(feature = "tls")]
@@ -63,6 +67,8 @@ pub(crate) struct Outward {
 pub(crate) struct Inward {
     #[cfg(feature = "tls")]
     pub(crate) certificate: Option<Arc<Certificate>>,
+    /// The oldest TLS that is spoken.
+    pub(crate) least: TlsVersion,
     /// Who does not speak SSH on a TLS port sees a web server.
     pub(crate) stealth: bool,
     /// Names by which a WebSocket's server may be called; none: any.
@@ -111,19 +117,19 @@ fn absent<T>(transport: Transport, _settings: &T) -> Error {
     Error::config(format!("this build does not have the transport {transport}"))
 }
 
-/// Listens for a server at `place`.
+/// Listens for a server at `places`, which are one port: by one transport, or by TLS and by a WebSocket in TLS at once.
 ///
 /// # Errors
 /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` and other system codes; `ERR_ALKNET_CONFIG` as for [`way`], and for TLS without a
 /// certificate.
-pub(crate) async fn listen(place: &Place, settings: &Inward) -> Result<Bound<Arrival>> {
+pub(crate) async fn listen(places: &Places, settings: &Inward) -> Result<Bound<Arrival>> {
     #[cfg(feature = "ws")]
-    let front = front(place, settings)?;
+    let front = front(places, settings)?;
     #[cfg(not(feature = "ws"))]
-    if place.transport != Transport::Tcp {
+    if let Some(place) = places.iter().find(|place| place.transport != Transport::Tcp) {
         return Err(absent(place.transport, settings));
     }
-    let (listener, address) = tcp::Tcp::bind(&place.at).await?;
+    let (listener, address) = tcp::Tcp::bind(&places.first.at).await?;
     let inner: Box<dyn Listener> = Box::new(listener);
     #[cfg(feature = "ws")]
     if let Some(front) = front {
@@ -135,45 +141,50 @@ pub(crate) async fn listen(place: &Place, settings: &Inward) -> Result<Bound<Arr
 
 /// What a port shows besides TCP itself, if it does.
 #[cfg(feature = "ws")]
-fn front(place: &Place, settings: &Inward) -> Result<Option<front::Front>> {
-    let rules = || {
-        let mut rules = crate::http::SocketRules::new("ssh");
-        rules.hosts = (!settings.hosts.is_empty()).then(|| settings.hosts.clone());
-        rules.origins.clone_from(&settings.origins);
-        rules
+fn front(places: &Places, settings: &Inward) -> Result<Option<front::Front>> {
+    if places.first.transport == Transport::Iroh {
+        return Err(no_iroh());
+    }
+    let by = |wanted: &[Transport]| {
+        places.iter().find(|place| wanted.contains(&place.transport)).cloned()
     };
-    let (is_tls, ssh, site) = match place.transport {
-        Transport::Tcp => return Ok(None),
-        Transport::Iroh => return Err(no_iroh()),
-        Transport::Tls if settings.stealth => (true, true, Some(pages::empty())),
-        Transport::Tls => (true, true, None),
-        Transport::Ws => (false, false, Some(pages::with_socket(&place.path, rules()))),
-        Transport::Wss => (true, false, Some(pages::with_socket(&place.path, rules()))),
+    let direct = by(&[Transport::Tls]);
+    let socket = by(&[Transport::Ws, Transport::Wss]);
+    let is_tls = by(&[Transport::Tls, Transport::Wss]).is_some();
+    let site = match (&socket, &direct) {
+        (Some(socket), _) => {
+            let mut rules = crate::http::SocketRules::new("ssh");
+            rules.hosts = (!settings.hosts.is_empty()).then(|| settings.hosts.clone());
+            rules.origins.clone_from(&settings.origins);
+            rules.is_hidden = settings.stealth;
+            Some(pages::with_socket(&socket.path, rules))
+        }
+        (None, Some(_)) => settings.stealth.then(pages::empty),
+        (None, None) => return Ok(None),
     };
-    let name = place.transport.as_str();
+    let [direct, socket] = [direct, socket].map(|place| place.map(|place| place.transport));
     #[cfg(feature = "tls")]
     {
-        let alpn: &[&[u8]] = match (ssh, site.is_some()) {
-            (true, true) => &[tls::ALPN, tls::ALPN_HTTP],
-            (true, false) => &[tls::ALPN],
-            _ => &[tls::ALPN_HTTP],
-        };
-        let tls = is_tls.then(|| acceptor(settings, alpn)).transpose()?;
-        Ok(Some(front::Front { name, tls, ssh, site }))
+        let mut alpn: Vec<&[u8]> = Vec::new();
+        alpn.extend(direct.map(|_| tls::ALPN));
+        alpn.extend(site.as_ref().map(|_| tls::ALPN_HTTP));
+        let tls = is_tls.then(|| acceptor(settings, &alpn)).transpose()?;
+        Ok(Some(front::Front { tls, direct, socket, site }))
     }
     #[cfg(not(feature = "tls"))]
     match is_tls {
-        true => Err(absent(place.transport, settings)),
-        false => Ok(Some(front::Front { name, ssh, site })),
+        true => Err(absent(Transport::Tls, settings)),
+        false => Ok(Some(front::Front { direct, socket, site })),
     }
 }
 
 #[cfg(feature = "tls")]
 fn acceptor(settings: &Inward, alpn: &[&[u8]]) -> Result<tokio_rustls::TlsAcceptor> {
     let certificate = settings.certificate.as_ref().ok_or_else(|| {
-        Error::config("TLS needs a certificate").hint("set tlsCert and tlsKey to its PEM files")
+        Error::config("TLS needs a certificate")
+            .hint("set tlsCert and tlsKey to its PEM files, or acmeDomain")
     })?;
-    Arc::clone(certificate).acceptor(alpn)
+    Arc::clone(certificate).acceptor(alpn, settings.least)
 }
 
 /// What became of who arrived.

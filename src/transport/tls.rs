@@ -19,14 +19,15 @@ use tokio_rustls::rustls::crypto::{
 };
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
     self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::Way;
-use crate::config::Transport;
+use crate::config::{TlsVersion, Transport};
 use crate::dial::Dialer;
 use crate::error::{Code, Error, Phase, Result, posix_name};
 use crate::io::{BoxIo, Connected, Io};
@@ -41,6 +42,9 @@ pub(super) const ALPN: &[u8] = b"alknet-ssh";
 /// ALPN of HTTP/1.1 (RFC 7301 §6).
 pub(super) const ALPN_HTTP: &[u8] = b"http/1.1";
 
+/// What an authority says in ALPN that looks whether a name leads here (RFC 8737 §6.2): never a client.
+pub(super) const ALPN_ACME: &[u8] = b"acme-tls/1";
+
 /// How a client checks a server's certificate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsTrust {
@@ -50,6 +54,7 @@ pub(crate) struct TlsTrust {
     pub(crate) name: Option<String>,
     /// Takes any certificate.
     pub(crate) insecure: bool,
+    pub(crate) least: TlsVersion,
 }
 
 /// What a client's TLS handshakes have in common.
@@ -68,13 +73,23 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
+static ALL_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+
+/// Those that are spoken, `least` being the oldest.
+pub(super) fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match least {
+        TlsVersion::Tls12 => &ALL_VERSIONS,
+        TlsVersion::Tls13 => &ALL_VERSIONS[..1],
+    }
+}
+
 impl Tls {
     /// # Errors
     /// `ERR_ALKNET_CONFIG` for certificates that are none, or a name that cannot be one.
     pub(super) fn new(trust: &TlsTrust, alpn: &[u8]) -> Result<Self> {
         let broken = |e: rustls::Error| Error::config(format!("TLS: {e}"));
         let builder = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])
+            .with_protocol_versions(versions(trust.least))
             .map_err(broken)?;
         let mut config = match trust.insecure {
             true => builder
@@ -110,14 +125,15 @@ impl Tls {
     }
 }
 
-/// Runs a server's handshake on a stream.
+/// Runs a server's handshake on a stream. `None` for an authority, which has seen all that it wanted.
 ///
 /// # Errors
 /// `ERR_ALKNET_TLS`, also when it takes longer than 10 s.
-pub(super) async fn accept(acceptor: &TlsAcceptor, io: BoxIo) -> Result<BoxIo> {
+pub(super) async fn accept(acceptor: &TlsAcceptor, io: BoxIo) -> Result<Option<BoxIo>> {
     let failed = |why: String| Error::new(Code::Tls, why).at(Phase::Tls);
     match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(io)).await {
-        Ok(Ok(io)) => Ok(Box::new(TlsIo(io))),
+        Ok(Ok(io)) if io.get_ref().1.alpn_protocol() == Some(ALPN_ACME) => Ok(None),
+        Ok(Ok(io)) => Ok(Some(Box::new(TlsIo(io)))),
         Ok(Err(e)) => Err(failed(format!("no TLS handshake: {e}"))),
         Err(_) => Err(failed("a TLS handshake took too long".into())),
     }
@@ -189,12 +205,14 @@ fn refused(at: &HostPort, error: &io::Error) -> Error {
         rustls::Error::InvalidMessage(_) => {
             made("it does not speak TLS".into(), "look at the port and the transport")
         }
-        rustls::Error::AlertReceived(alert) => {
-            made(format!("it refused, {alert:?}"), "TLS 1.3 is needed; look at the server's log")
-        }
-        other => made(other.to_string(), "TLS 1.3 is needed"),
+        rustls::Error::AlertReceived(alert) => made(format!("it refused, {alert:?}"), VERSION),
+        other => made(other.to_string(), VERSION),
     }
 }
+
+/// What helps when nothing else is known.
+const VERSION: &str =
+    "TLS 1.3 is spoken, and 1.2 where tlsMin says so on both ends; the server's log may know more";
 
 /// Takes every certificate, but has its owner prove to be that.
 #[derive(Debug)]

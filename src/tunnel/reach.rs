@@ -60,7 +60,7 @@ pub(crate) async fn reach(
 
 #[cfg(feature = "tls")]
 async fn covered(leg: Connected, url: &Url, manner: Manner) -> Result<Connected> {
-    let trust = TlsTrust { ca: manner.ca, name: manner.name, insecure: false };
+    let trust = TlsTrust { ca: manner.ca, name: manner.name, ..TlsTrust::default() };
     https(&trust, leg, &url.at).await.map_err(|error| match error.help() {
         // A tunnel believes no certificate that nobody vouches for.
         Some(help) if help.contains("insecure") => {

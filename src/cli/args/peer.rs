@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::KeyFiles;
 use crate::auth::Trust;
-use crate::config::Transport;
+use crate::config::{TlsVersion, Transport};
 
 /// Whom to reach, and as whom.
 #[derive(Args)]
@@ -36,6 +36,9 @@ pub(in crate::cli) struct Peer {
     /// For tls and wss: a PEM file with the authorities to trust instead of the public ones
     #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
     pub(in crate::cli) tls_ca: Option<PathBuf>,
+    /// For tls and wss: the oldest TLS that is spoken, 1.2 or 1.3
+    #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN")]
+    pub(in crate::cli) tls_min: TlsVersion,
     /// For tls and wss: take any certificate; the host key is checked all the same
     #[arg(long, env = "ALKNET_INSECURE")]
     pub(in crate::cli) insecure: bool,
@@ -100,6 +103,7 @@ impl Peer {
             transport: Vec::new(),
             tls_server_name: None,
             tls_ca: None,
+            tls_min: TlsVersion::default(),
             insecure: false,
             port: None,
             user: None,

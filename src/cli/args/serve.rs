@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::KeyFiles;
-use crate::config::Transport;
+use crate::config::{TlsVersion, Transport};
 
 #[derive(Args)]
 pub(in crate::cli) struct Serve {
@@ -49,7 +49,31 @@ pub(in crate::cli) struct Serve {
     /// For tls and wss: a PEM file with the certificate's private key
     #[arg(long, value_name = "PATH", env = "ALKNET_TLS_KEY", requires = "tls_cert")]
     pub(in crate::cli) tls_key: Option<PathBuf>,
-    /// For tls: have who does not speak SSH see a web server
+    /// For tls and wss: a name to get a certificate for, and to renew it, from an authority that speaks ACME; repeatable
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ALKNET_ACME_DOMAIN",
+        value_delimiter = ',',
+        conflicts_with = "tls_cert"
+    )]
+    pub(in crate::cli) acme_domain: Vec<String>,
+    /// The authority's directory [default: that of Let's Encrypt]
+    #[arg(long, value_name = "URL", env = "ALKNET_ACME_DIRECTORY", requires = "acme_domain")]
+    pub(in crate::cli) acme_directory: Option<String>,
+    /// A PEM file with what vouches for the authority's own server instead of the public ones
+    #[arg(long, value_name = "PATH", env = "ALKNET_ACME_CA", requires = "acme_domain")]
+    pub(in crate::cli) acme_ca: Option<PathBuf>,
+    /// A folder for account and certificates [default: acme in the folder of state]
+    #[arg(long, value_name = "PATH", env = "ALKNET_ACME_CACHE", requires = "acme_domain")]
+    pub(in crate::cli) acme_cache: Option<PathBuf>,
+    /// Where the authority may write to: an address of mail [default: none]
+    #[arg(long, value_name = "MAIL", env = "ALKNET_ACME_CONTACT", requires = "acme_domain")]
+    pub(in crate::cli) acme_contact: Option<String>,
+    /// For tls and wss: the oldest TLS that is spoken, 1.2 or 1.3
+    #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN")]
+    pub(in crate::cli) tls_min: TlsVersion,
+    /// For tls and wss: have who does not speak SSH see a web server
     #[arg(long, env = "ALKNET_STEALTH")]
     pub(in crate::cli) stealth: bool,
     /// For ws and wss: a name by which clients may call the server; repeatable [default: any]

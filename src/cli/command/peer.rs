@@ -64,6 +64,7 @@ pub(super) async fn reach(peer: &Peer) -> Result<(ConnectOptions, Wishes)> {
         transport: peer.transport.clone(),
         tls_ca: peer.tls_ca.clone().map(KeySource::Path),
         tls_server_name: peer.tls_server_name.clone(),
+        tls_min: peer.tls_min,
         insecure: peer.insecure,
         host_keys: peer.host_keys.clone(),
         known_hosts: known_hosts(&peer.known_hosts, wishes),

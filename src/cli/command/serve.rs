@@ -12,6 +12,7 @@ use crate::cli::Control;
 use crate::cli::args::Serve;
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
+use crate::config::AcmeOptions;
 use crate::error::Result;
 use crate::server::{BusOptions, ForwardPolicy, ServeOptions, Server, serve as start};
 
@@ -86,6 +87,9 @@ async fn serve_options(options: &Serve) -> Result<ServeOptions> {
         iroh_relay: options.iroh_relay.clone(),
         tls_cert: options.tls_cert.clone().map(KeySource::Path),
         tls_key: options.tls_key.clone().map(KeySource::Path),
+        acme: acme(options),
+        acme_ca: options.acme_ca.clone().map(KeySource::Path),
+        tls_min: options.tls_min,
         stealth: options.stealth,
         ws_hosts: options.ws_host.clone(),
         ws_origins: options.ws_origin.clone(),
@@ -111,6 +115,15 @@ fn tell_endpoint(server: &Server, report: &Report) {
     if let Some(id) = server.endpoint_id() {
         report.event("endpoint", json!({ "endpointId": id }), &format!("iroh endpoint ID: {id}"));
     }
+}
+
+fn acme(options: &Serve) -> Option<AcmeOptions> {
+    (!options.acme_domain.is_empty()).then(|| AcmeOptions {
+        domains: options.acme_domain.clone(),
+        directory: options.acme_directory.clone(),
+        cache: options.acme_cache.clone(),
+        contact: options.acme_contact.clone(),
+    })
 }
 
 fn policy(options: &Serve) -> Option<ForwardPolicy> {
