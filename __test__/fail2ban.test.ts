@@ -4,8 +4,9 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { type AlknetTransport, openSession } from '../index.js'
 import { rejection } from './support/alknet.js'
+import { certify } from './support/certificates.js'
 import { serveAlknet } from './support/cli.js'
-import { clientKey, hostKey, scratch, strangerKey } from './support/keys.js'
+import { clientKey, hostKey, makeKey, scratch, strangerKey } from './support/keys.js'
 import { describeWith, peerPath } from './support/peers.js'
 import { start } from './support/program.js'
 import { over } from './support/transports.js'
@@ -68,5 +69,21 @@ describeWith('fail2ban-regex', 'the filter for fail2ban', () => {
     const meant = readFileSync(log, 'utf8').match(/result"?[:=]"?reject|refused for a while/g)
     expect(meant?.length).toBeGreaterThan(1)
     expect(await banned(log)).toEqual(meant?.map(() => '127.0.0.1'))
+  })
+
+  it('finds who shows an expired certificate and nothing else', async () => {
+    const log = join(scratch(), 'log.expired')
+    const [authority, key] = [await makeKey('authority'), await makeKey('expired')]
+    const believed = ['--log-file', log, '--cert-authority', authority.publicPath]
+    const { server, program } = await serveAlknet(believed)
+    const certificate = await certify(authority, key, ['-n', 'anna', '-V', '-2d:-1d'])
+    const hostKeys = (await hostKey()).fingerprint
+    const wanted = { server, hostKeys, identity: key.path, certificate, user: 'anna' }
+    await rejection(openSession({ ...wanted, reconnect: false }))
+    // The line comes with the end of the connection.
+    program.kill('SIGTERM')
+    await program.exit
+    expect(readFileSync(log, 'utf8')).toContain('no key that could be judged')
+    expect(await banned(log)).toEqual(['127.0.0.1'])
   })
 })

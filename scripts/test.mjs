@@ -28,7 +28,7 @@ import {
 
 const apart = ['--package', '--runtimes']
 const peers = [
-  ...['curl', 'fail2ban-regex', 'faketime', 'microsocks', 'nats-server', 'nginx', 'openssl'],
+  ...['curl', 'fail2ban-regex', 'faketime', 'microsocks', 'nats-server', 'nginx', 'nmap', 'pebble', 'pebble-challtestsrv', 'openssl'],
   ...['proxychains4', 'redis-cli', 'redis-server', 'socat', 'ssh', 'ssh-keygen', 'sshd'],
   'tinyproxy',
 ]

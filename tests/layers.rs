@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const GROUND: &[&str] = &["backoff", "config", "error", "io", "nats", "runtime", "scope", "target"];
+const GROUND: &[&str] =
+    &["backoff", "config", "error", "io", "nats", "private", "runtime", "scope", "target"];
 const SEAM: &[&str] = &["dial", "listen"];
 
 /// Every room, and what it may know besides itself. Rooms of one level do not see each other, the ground floor excepted.
@@ -51,6 +52,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("hyper", &["http"]),
     ("tokio_tungstenite", &["http"]),
     ("tokio_rustls", &["transport"]),
+    ("instant_acme", &["transport"]),
     ("async_nats", &["event", "nats", "tunnel"]),
 ];
 

@@ -54,13 +54,21 @@ impl Certificate {
         Ok(())
     }
 
-    /// Has an authority that looks for `domain` see this.
+    /// Has an authority that looks for `domain` see this. It is not checked: no client would take it, for it has what only an authority
+    /// knows (RFC 8737 §3).
     ///
     /// # Errors
-    /// Those of [`Certificate::new`].
+    /// `ERR_ALKNET_CONFIG` for what is no key.
     #[cfg(feature = "acme")]
-    pub(super) fn answer_challenge(&self, domain: &str, chain: &[u8], key: &[u8]) -> Result<()> {
-        let answer = read(chain, key)?;
+    pub(super) fn answer_challenge(
+        &self,
+        domain: &str,
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<()> {
+        let key = provider().key_provider.load_private_key(key);
+        let key = key.map_err(|e| Error::config(format!("ACME: {e}")))?;
+        let answer = Arc::new(CertifiedKey::new(vec![certificate], key));
         if let Some(challenges) = &self.challenges {
             challenges.write().insert(domain.to_ascii_lowercase(), answer);
         }

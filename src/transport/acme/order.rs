@@ -7,6 +7,7 @@ use instant_acme::{
     RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
 use super::pace::Kind;
@@ -114,8 +115,8 @@ fn answer(domain: &str, digest: &[u8], shown: &Certificate) -> Result<(), Failur
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let key = KeyPair::generate().map_err(Failure::refused)?;
     let certificate = params.self_signed(&key).map_err(Failure::refused)?;
-    let key = Zeroizing::new(key.serialize_pem());
-    shown.answer_challenge(domain, certificate.pem().as_bytes(), key.as_bytes())?;
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    shown.answer_challenge(domain, certificate.der().clone(), key.into())?;
     Ok(())
 }
 
