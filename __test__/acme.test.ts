@@ -69,7 +69,9 @@ describeWith('pebble', 'a certificate by ACME', () => {
       tlsServerName: DOMAIN,
     }
     const accepted = nextConnection(first)
-    await say(discard(await connect(to)), (await accepted).stream, 'vouched for')
+    const client = discard(await connect(to))
+    await say(client, (await accepted).stream, 'vouched for')
+    client.destroy()
     const shown = await serial(port)
 
     expect(statSync(acmeCache).mode & 0o777).toBe(0o700)

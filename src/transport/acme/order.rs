@@ -76,8 +76,10 @@ pub(super) async fn issue(
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     answer_challenges(&mut order, shown).await?;
     let patience = RetryPolicy::default().timeout(LOOK_LIMIT);
-    if order.poll_ready(&patience).await? != OrderStatus::Ready {
-        return Err(why_invalid(&mut order).await);
+    match order.poll_ready(&patience).await {
+        Ok(OrderStatus::Ready) => {}
+        Ok(_) | Err(instant_acme::Error::Api(_)) => return Err(why_invalid(&mut order).await),
+        Err(other) => return Err(other.into()),
     }
     let key = KeyPair::generate().map_err(Failure::refused)?;
     let mut params = CertificateParams::new(domains).map_err(Failure::refused)?;
