@@ -28,7 +28,18 @@ import {
 
 const apart = ['--package', '--runtimes']
 const peers = [
-  ...['curl', 'fail2ban-regex', 'faketime', 'microsocks', 'nats-server', 'nginx', 'nmap', 'pebble', 'pebble-challtestsrv', 'openssl'],
+  ...[
+    'curl',
+    'fail2ban-regex',
+    'faketime',
+    'microsocks',
+    'nats-server',
+    'nginx',
+    'nmap',
+    'pebble',
+    'pebble-challtestsrv',
+    'openssl',
+  ],
   ...['proxychains4', 'redis-cli', 'redis-server', 'socat', 'ssh', 'ssh-keygen', 'sshd'],
   'tinyproxy',
 ]

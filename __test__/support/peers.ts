@@ -8,7 +8,17 @@ import { describe } from 'vitest'
 export type Peer =
   | ('ssh' | 'sshd' | 'ssh-agent' | 'curl' | 'openssl' | 'asyncssh' | 'ssh-audit')
   | ('socat' | 'proxychains4' | 'redis-server' | 'redis-cli')
-  | ('microsocks' | 'nats-server' | 'nginx' | 'nmap' | 'pebble' | 'pebble-challtestsrv' | 'tinyproxy' | 'fail2ban-regex' | 'faketime')
+  | (
+      | 'microsocks'
+      | 'nats-server'
+      | 'nginx'
+      | 'nmap'
+      | 'pebble'
+      | 'pebble-challtestsrv'
+      | 'tinyproxy'
+      | 'fail2ban-regex'
+      | 'faketime'
+    )
 
 /** Python of a virtual environment with asyncssh: `ALKNET_PYTHON`, or the one in the cache directory. */
 function python(): string {

@@ -62,7 +62,7 @@ impl Door {
 
     /// The key by which the transport knows the client.
     pub(super) fn endpoint(&self) -> Option<EndpointId> {
-        self.0.lock().as_ref().and_then(Place::endpoint)
+        self.0.lock().place.as_ref().and_then(Place::endpoint)
     }
 
     /// Exchanges the place for one among the sessions. `Err` says why there is none.
@@ -160,7 +160,8 @@ fn tell_of_unseen(door: &Door, source: Option<IpAddr>) {
     }
     let remote_addr = source.map(|source| source.to_string()).unwrap_or_default();
     let reason = "no key that could be judged: none at all, or a certificate that is not valid now";
-    tracing::info!(%remote_addr, user = "", key_fingerprint = "", result = "reject", reason, "auth attempt");
+    let endpoint = door.endpoint().map(tracing::field::display);
+    tracing::info!(%remote_addr, user = "", key_fingerprint = "", endpoint, result = "reject", reason, "auth attempt");
 }
 
 /// Sends the client a reason, and lets the session close by itself for a while.
