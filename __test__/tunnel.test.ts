@@ -237,6 +237,27 @@ describe('alknet tunnel', () => {
     expect(await roundTrip(forward.port, 'six')).toBe('six')
   })
 
+  it('dials a virtual machine itself, by TCP and UDP', async () => {
+    const echo = await startEcho()
+    const service = createSocket('udp4')
+    service.on('message', (datagram, from) => service.send(datagram, from.port, from.address))
+    service.bind(0, '127.0.0.1')
+    await once(service, 'listening')
+    afterwards(() => service.close())
+    const vm = { type: 'vm', status: 'running', address: '127.0.0.1' }
+    const host = await startHost({ nodes: {}, tasks: { 5: vm } })
+    const forward = await startForward(host.at, echo.port)
+    expect(await roundTrip(forward.port, 'to a machine')).toBe('to a machine')
+    const udp = await startForward(host.at, service.address().port, '--proto', 'udp')
+    const sender = createSocket('udp4')
+    afterwards(() => sender.close())
+    sender.send('datagram', udp.port, '127.0.0.1')
+    expect(`${((await once(sender, 'message')) as [Buffer])[0]}`).toBe('datagram')
+    const peer = await user(`${url(host.at)}/ws/forward/5/1`)
+    peer.send({ type: type.connect, id: 1, port: await freePort() })
+    expect(await peer.message((m) => m.id === 1)).toMatchObject({ type: type.error })
+  })
+
   it('says why there is no session, in the words and codes of the original', async () => {
     const runner = await startRunner()
     const nodes = {
