@@ -377,6 +377,8 @@ fn options_of_ssh_without_a_meaning_are_refused_with_what_helps() {
         (&["-f"], "forward start"),
         (&["-o", "StrictHostKeyChecking=no"], "--host-key"),
         (&["-o", "ProxyCommand=nc %h %p"], "--jump"),
+        (&["-o", "LogLevel=ERROR"], "--log-level"),
+        (&["-tt"], "ProxyCommand"),
         (&["-E", "log"], "--log-file"),
         (&["uptime"], "ProxyCommand"),
     ] {

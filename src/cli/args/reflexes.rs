@@ -31,8 +31,8 @@ pub(in crate::cli) struct Reflexes {
     x11: bool,
     #[arg(short = 'Y', hide = true)]
     trusted_x11: bool,
-    #[arg(short = 't', hide = true)]
-    terminal: bool,
+    #[arg(short = 't', hide = true, action = clap::ArgAction::Count)]
+    terminal: u8,
     #[arg(short = 'C', hide = true)]
     compression: bool,
     #[arg(short = 'f', hide = true)]
@@ -99,7 +99,7 @@ impl Reflexes {
             (self.agent_forwarding, "-A", NOTHING_RUNS),
             (self.x11, "-X", NOTHING_RUNS),
             (self.trusted_x11, "-Y", NOTHING_RUNS),
-            (self.terminal, "-t", NOTHING_RUNS),
+            (self.terminal > 0, "-t", NOTHING_RUNS),
             (self.subsystem, "-s", NOTHING_RUNS),
             (self.compression, "-C", "streams are not compressed"),
             (self.background, "-f", "see alknet forward start, or run it under a service manager"),

@@ -16,6 +16,7 @@ mod ssh_config;
 mod stdio;
 #[cfg(feature = "ws")]
 mod tunnel;
+mod unwished;
 mod up;
 mod wishes;
 

@@ -3,71 +3,10 @@
 
 use std::path::PathBuf;
 
+use super::unwished::{is_so_anyway, must_not_be_ignored, unknown};
 use crate::auth::Trust;
 use crate::config::{Bind, PortForwardSpec};
 use crate::error::{Error, Result};
-
-/// Those that are understood.
-const KNOWN: [&str; 20] = [
-    "BatchMode",
-    "CertificateFile",
-    "ConnectTimeout",
-    "DynamicForward",
-    "ExitOnForwardFailure",
-    "GlobalKnownHostsFile",
-    "HostName",
-    "IdentitiesOnly",
-    "IdentityAgent",
-    "IdentityFile",
-    "LocalForward",
-    "Port",
-    "ProxyJump",
-    "RemoteForward",
-    "ServerAliveCountMax",
-    "ServerAliveInterval",
-    "StrictHostKeyChecking",
-    "User",
-    "UserKnownHostsFile",
-    "StreamLocalBindUnlink",
-];
-
-/// What is so whatever is wished: these say nothing new.
-const SO_ANYWAY: [(&str, &[&str]); 24] = [
-    ("addkeystoagent", &["no"]),
-    ("canonicalizehostname", &["no"]),
-    ("challengeresponseauthentication", &["no"]),
-    ("checkhostip", &["no"]),
-    ("clearallforwardings", &["no"]),
-    ("compression", &["no"]),
-    ("controlmaster", &["no"]),
-    ("controlpath", &["none"]),
-    ("controlpersist", &["no"]),
-    ("forwardagent", &["no"]),
-    ("forwardx11", &["no"]),
-    ("gatewayports", &["no"]),
-    ("gssapiauthentication", &["no"]),
-    ("hashknownhosts", &["yes"]),
-    ("hostbasedauthentication", &["no"]),
-    ("kbdinteractiveauthentication", &["no"]),
-    ("passwordauthentication", &["no"]),
-    ("permitlocalcommand", &["no"]),
-    ("preferredauthentications", &["publickey"]),
-    ("proxycommand", &["none"]),
-    ("pubkeyauthentication", &["yes"]),
-    ("requesttty", &["no", "auto"]),
-    ("sessiontype", &["none"]),
-    ("updatehostkeys", &["no"]),
-];
-
-/// What cannot be had here, and what can instead. In a file it is an error, too: without it, bytes would go another way than it says, or to
-/// whom it forbids.
-const ELSEWHERE: [(&str, &str); 2] = [
-    (
-        "proxycommand",
-        "--jump goes through servers and --proxy through proxies; and connect -W is a ProxyCommand itself",
-    ),
-    ("revokedhostkeys", "mark them @revoked in a known_hosts file"),
-];
 
 /// What was wished for.
 #[derive(Debug, Default)]
@@ -107,10 +46,7 @@ impl Wishes {
                 Error::config(format!("-o {option}: give a name and a value, as in -o Port=22"))
             })?;
             let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
-            let is_so = |(known, values): &(&str, &[&str])| {
-                *known == name && values.iter().any(|so| so.eq_ignore_ascii_case(value))
-            };
-            if SO_ANYWAY.iter().any(is_so) {
+            if is_so_anyway(&name, value) {
                 continue;
             }
             match wishes.take(&name, value) {
@@ -131,10 +67,7 @@ impl Wishes {
     /// # Errors
     /// `ERR_ALKNET_CONFIG` for what must not be ignored.
     pub(super) fn take_from_file(&mut self, keyword: &str, values: &[String]) -> Result<bool> {
-        if let Some((name, help)) = ELSEWHERE.iter().find(|(name, _)| *name == keyword) {
-            let message = format!("the ssh_config has {name} for this server");
-            return Err(Error::config(message).hint(*help));
-        }
+        must_not_be_ignored(keyword)?;
         let mut all = true;
         for value in values {
             // ssh prints the path of a LocalForward from a socket as if it were a DynamicForward.
@@ -213,14 +146,6 @@ enum Taken {
     Yes,
     Bad(&'static str),
     Unknown,
-}
-
-fn unknown(option: &str, name: &str) -> Error {
-    let message = format!("-o {option}: that option has no meaning here");
-    match ELSEWHERE.iter().find(|(known, _)| *known == name) {
-        Some((_, help)) => Error::config(message).hint(*help),
-        None => Error::config(message).hint(format!("these have: {}", KNOWN.join(", "))),
-    }
 }
 
 /// Keeps the first value. False when there is none.
