@@ -193,7 +193,8 @@ mod elsewhere {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -201,7 +202,7 @@ mod tests {
     use crate::error::Code;
 
     /// A folder of the test's own, removed with it.
-    struct Scratch(std::path::PathBuf);
+    struct Scratch(PathBuf);
 
     impl Scratch {
         fn new(name: &str) -> Self {

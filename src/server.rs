@@ -67,12 +67,7 @@ pub struct Server {
 /// # Errors
 /// `ERR_ALKNET_CONFIG`, `ERR_ALKNET_KEY_INVALID`; `EADDRINUSE`, `EACCES` and other system codes.
 pub async fn serve(options: &ServeOptions) -> Result<Server> {
-    let settings = SessionSettings {
-        window: options.window,
-        keepalive: options.keepalive,
-        rekey_bytes: options.rekey_bytes,
-    }
-    .checked()?;
+    let settings = session_settings(options)?;
     options.limits.check()?;
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
@@ -126,6 +121,11 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         bus,
         metrics,
     })
+}
+
+fn session_settings(options: &ServeOptions) -> Result<SessionSettings> {
+    let ServeOptions { window, keepalive, rekey_bytes, .. } = *options;
+    SessionSettings { window, keepalive, rekey_bytes }.checked()
 }
 
 /// Files and key derivation block, so not here.
