@@ -36,6 +36,12 @@ describe('alknet forward, configured', () => {
     for (const port of [filed, named, flagged]) {
       expect(await get(port, '/health')).toBe('{"ok":true}')
     }
+    // The file says where new ones listen, not which are meant.
+    const all = [filed, named, flagged].sort()
+    const ports = (items: { listen_port: number }[]) => items.map((item) => item.listen_port).sort()
+    expect(ports(json(['status']).data.items)).toEqual(all)
+    expect(json(['kill', '--all']).data.items).toHaveLength(3)
+    expect(json(['status']).data.items).toMatchObject([{ status: 'stopped' }])
   })
 
   it('keeps its state where XDG has it, and touches nothing else', async () => {

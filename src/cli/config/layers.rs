@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Command};
+use clap::{Arg, ArgAction, Command};
 use toml::{Table, Value};
 
 use super::{ABOUT, RUNNABLE, commands, options, runs};
@@ -102,7 +102,7 @@ impl Layers {
     ) -> Result<Command> {
         let mut found = Vec::new();
         for arg in options(&command) {
-            let Some(key) = key(arg) else { continue };
+            let Some(key) = key(arg).filter(|_| !picks(&command, arg)) else { continue };
             if let Some((mut origin, value)) = self.find(&key, places) {
                 let many = matches!(arg.get_action(), ArgAction::Append);
                 origin.values = texts(value, many, &origin)?;
@@ -181,6 +181,12 @@ impl Layers {
         }
         units
     }
+}
+
+/// Whether an option says which forwarder is meant, as those of `Pick` do: nobody means one by what a file says of new ones.
+fn picks(command: &Command, arg: &Arg) -> bool {
+    let mut groups = command.get_groups().filter(|group| group.get_id() == "Pick");
+    groups.any(|group| group.get_args().any(|id| id == arg.get_id()))
 }
 
 /// `ALKNET_FORWARDER_ENABLED`, when it is set.
