@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::access::BusAction;
+use super::end::End;
 use super::kept::{NUMBER, REPLAYING, frames};
-use super::member::{End, Leaving, Session};
+use super::member::{Leaving, Session};
 use super::{Hub, Member, Reach};
 use crate::event::codec::HEADER;
 use crate::event::envelope::Envelope;

@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::access::{BusAction, Known, Permits};
+use super::end::{End, Fault};
 use super::head::Head;
 use super::pace::Rate;
 use super::wire::{Pipe, READ};
@@ -58,36 +59,6 @@ pub(super) async fn run(hub: Arc<Hub>, member: Arc<Member>, io: BoxIo, who: Who)
     tracing::debug!(reason = end.as_str(), "an event stream has ended");
     if end.is_orderly() {
         let _ = tokio::time::timeout(LEAVE_LIMIT, session.say_goodbye(&end)).await;
-    }
-}
-
-/// Why a member's stream is over.
-pub(super) enum End {
-    /// Its own end.
-    Eof,
-    /// The stream was lost.
-    Lost,
-    /// It did not take what it was subscribed to.
-    Slow,
-    /// It broke the rules of frames.
-    Broken,
-    /// The hub ends.
-    Drained,
-}
-
-impl End {
-    fn as_str(&self) -> &'static str {
-        match self {
-            Self::Eof => "end",
-            Self::Lost => "lost",
-            Self::Slow => "slow_consumer",
-            Self::Broken => "malformed",
-            Self::Drained => "shutdown",
-        }
-    }
-
-    fn is_orderly(&self) -> bool {
-        matches!(self, Self::Eof | Self::Slow | Self::Drained)
     }
 }
 
@@ -382,23 +353,5 @@ impl Session {
             _ => Pin::new(&mut pipe.io).poll_shutdown(cx).map(drop),
         })
         .await;
-    }
-}
-
-/// What is wrong with a frame, or ends the member while it is looked at.
-enum Fault {
-    Frame(FrameError),
-    End(End),
-}
-
-impl From<FrameError> for Fault {
-    fn from(error: FrameError) -> Self {
-        Self::Frame(error)
-    }
-}
-
-impl From<End> for Fault {
-    fn from(end: End) -> Self {
-        Self::End(end)
     }
 }

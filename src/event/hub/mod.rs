@@ -6,6 +6,7 @@
 
 mod access;
 mod counters;
+mod end;
 mod head;
 #[cfg(feature = "nats")]
 mod keeping;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 
-use super::member::End;
+use super::end::End;
 use super::{Hub, Member};
 use crate::io::{BoxIo, ByteQueue};
 
