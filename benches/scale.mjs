@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // How far the bus goes: the arithmetic of docs/scale.md for many servers, with what an event and an idle client cost on this machine.
 //   node benches/scale.mjs [--clients N] [--servers N] [--topics N] [--per-client N] [--events-per-s N] [--measure]
-// Costs are those of docs/scale.md, unless --measure takes them from two servers over NATS (a minute; wants an optimised build).
+// --measure takes the costs from two servers over NATS, which wants an optimised build.
 import { parseArgs } from 'node:util'
 import { events, play, populate } from './lib/scale.mjs'
 import { measure } from './lib/scale-measure.mjs'
@@ -23,18 +23,9 @@ const [perClient, rate, skew] = [values['per-client'], values['events-per-s'], v
   Number,
 )
 
-/** Of one core and of memory, as docs/scale.md has them. */
-const DOCUMENTED = {
-  us_per_published: 8,
-  us_per_received: 6,
-  us_per_delivery: 4,
-  KiB_per_client: 90,
-}
-
 const world = populate({ clients, servers, topics, perClient, skew })
 const SECONDS = 10
 const counts = play(world, events(world, rate * SECONDS, skew))
-const costs = values.measure ? await measure() : DOCUMENTED
 
 const busiest = (all) => Math.max(...all) / SECONDS
 const mean = (all) => all.reduce((one, two) => one + two, 0) / all.length / SECONDS
@@ -42,14 +33,6 @@ const row = (name, all) => ({
   '': name,
   mean: Math.round(mean(all)),
   busiest: Math.round(busiest(all)),
-})
-const cpu = Array.from(counts.published, (published, server) => {
-  const parts = [
-    published * costs.us_per_published,
-    counts.received[server] * costs.us_per_received,
-    counts.delivered[server] * costs.us_per_delivery,
-  ]
-  return parts.reduce((one, two) => one + two, 0) / 1e6
 })
 console.log(
   `${clients} clients on ${servers} servers, ${perClient} of ${topics} topics each, ${rate} events/s\n`,
@@ -59,15 +42,25 @@ console.table([
   row('received from NATS/s', counts.received),
   row('delivered/s', counts.delivered),
 ])
-const percent = (share) => `${(100 * share).toFixed(1)} %`
-console.log('costs:', costs)
-console.log(
-  `cores used by a server: ${percent(mean(cpu))} on average, ${percent(busiest(cpu))} the busiest`,
-)
-console.log(
-  `memory of a server's clients: ${Math.round(((clients / servers) * costs.KiB_per_client) / 1024)} MiB`,
-)
 const perSecond = (count) => Math.round(count / SECONDS)
 console.log(
   `messages into NATS: ${perSecond(counts.intoNats)}/s at most, out of it: ${perSecond(counts.outOfNats)}/s`,
 )
+
+if (values.measure) {
+  const costs = await measure()
+  const cpu = Array.from(counts.published, (published, server) => {
+    const parts = [
+      published * costs.us_per_published,
+      counts.received[server] * costs.us_per_received,
+      counts.delivered[server] * costs.us_per_delivery,
+    ]
+    return parts.reduce((one, two) => one + two, 0)
+  })
+  const percent = (us) => `${(us / 1e4).toFixed(1)} %`
+  const memory = Math.round(((clients / servers) * costs.KiB_per_client) / 1024)
+  console.log('costs:', costs)
+  console.log(`of a core, each server: ${percent(mean(cpu))}, the busiest ${percent(busiest(cpu))}`)
+  console.log(`memory of a server's clients: ${memory} MiB`)
+  process.exit()
+}
