@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::socket::{Failure, Message, Socket};
+use super::socket::{Failure, Message, ProtocolError, Socket};
 use crate::io::{ByteQueue, Io, give_front};
 
 /// Longest message that is sent: what everybody takes (reference table: WS tunnel), and above one SSH packet.
@@ -130,6 +130,10 @@ fn as_io(error: Failure) -> io::Error {
     match error {
         Failure::Io(e) => e,
         Failure::ConnectionClosed | Failure::AlreadyClosed => io::ErrorKind::BrokenPipe.into(),
+        // Whoever goes without a word has not said anything wrong.
+        Failure::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            io::ErrorKind::ConnectionReset.into()
+        }
         other => io::Error::new(io::ErrorKind::InvalidData, other),
     }
 }
