@@ -48,7 +48,7 @@ export interface AlknetKeyInfo {
 /**
  * How the bytes of a session travel. `tcp`: plain TCP, as SSH itself does it; default port 22. `tls`: TLS 1.3 over TCP; 443. `ws` and
  * `wss`: binary messages of a WebSocket, on a path of an HTTP or HTTPS server; 80 and 443, path `/alknet` unless the address has
- * one. `iroh`: QUIC from peer to peer, by the peer's key instead of its address, straight or by way of a relay, in builds that have it
+ * one. `iroh`: QUIC from peer to peer, by the peer's key instead of its address, straight or by way of a relay
  * (docs/iroh.md). What they add is a way through: who is at the other end, SSH alone says.
  */
 export type AlknetTransport = 'tcp' | 'tls' | 'ws' | 'wss' | 'iroh'
@@ -130,7 +130,8 @@ export interface AlknetConnectOptions {
   /**
    * A proxy to reach the server through: `socks5://[user:password@]host[:port]` (port 1080) or `http://[user:password@]host[:port]` (CONNECT, port
    * 80). The server's name is left to the proxy, and `remoteAddress` is the proxy's. What has a meaning in a URL is percent-encoded.
-   * Default: none, whatever the environment says. Failures are `ERR_ALKNET_PROXY`; see docs/proxies.md.
+   * By iroh it is the relay that is reached through it, and nothing else. Default: none, whatever the environment says. Failures are
+   * `ERR_ALKNET_PROXY`; see docs/proxies.md.
    */
   proxy?: string
   /**

@@ -270,7 +270,7 @@ async function carry(port: number, dial: (port: number) => Duplex): Promise<numb
   return carrier.port
 }
 
-const transports: readonly AlknetTransport[] = ['tcp', 'tls', 'ws']
+const transports: readonly AlknetTransport[] = ['tcp', 'tls', 'ws', 'iroh']
 
 describe.each(transports)('the table of who may log in, over %s', (transport) => {
   let cases: Case[] = []

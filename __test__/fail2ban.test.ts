@@ -50,6 +50,8 @@ describeWith('fail2ban-regex', 'the filter for fail2ban', () => {
   it.each<[AlknetTransport, string]>([
     ['tls', 'text'],
     ['ws', 'json'],
+    ['iroh', 'text'],
+    ['iroh', 'json'],
   ])('finds who came by %s, in a log of %s', async (transport, format) => {
     const log = join(scratch(), `log.${transport}.${format}`)
     const { serve, connect } = await over(transport)
@@ -68,6 +70,7 @@ describeWith('fail2ban-regex', 'the filter for fail2ban', () => {
     }
     const meant = readFileSync(log, 'utf8').match(/result"?[:=]"?reject|refused for a while/g)
     expect(meant?.length).toBeGreaterThan(1)
+    expect(readFileSync(log, 'utf8')).toMatch(/offence"?[:=]"?AuthFailed/)
     expect(await banned(log)).toEqual(meant?.map(() => '127.0.0.1'))
   })
 

@@ -26,14 +26,7 @@ async function pair(server: Awaited<ReturnType<typeof startServer>>, more?: Alkn
   return { client, peer: (await accepted).stream }
 }
 
-// Whether this addon was built with it (cargo feature `iroh`).
-const has = await startIroh().then(
-  () => true,
-  () => false,
-)
-if (!has) console.warn('SKIPPED: this addon was built without iroh')
-
-describe.skipIf(!has)('iroh', () => {
+describe('iroh', () => {
   it('carries a stream, without a relay and without the internet', async () => {
     const server = await startIroh()
     expect(server.endpointId).toMatch(/^[0-9a-f]{64}$/)

@@ -29,7 +29,7 @@ export async function makeCertificate(name: string, alt = 'DNS:localhost,IP:127.
 export const certificate = memo(() => makeCertificate('localhost'))
 
 /** Those whose streams can be tried on loopback alone. */
-export const transports: readonly AlknetTransport[] = ['tcp', 'tls', 'ws', 'wss']
+export const transports: readonly AlknetTransport[] = ['tcp', 'tls', 'ws', 'wss', 'iroh']
 
 /** What both ends of a `pair()` or `sessionPair()` need to meet over `transport`. */
 export async function over(transport: AlknetTransport): Promise<PairOptions> {
