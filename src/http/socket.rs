@@ -5,9 +5,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 pub(super) use tokio_tungstenite::tungstenite::protocol::Role;
 
+pub(crate) use tokio_tungstenite::tungstenite::error::ProtocolError;
 pub(crate) use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 pub(crate) use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-pub(crate) use tokio_tungstenite::tungstenite::error::ProtocolError;
 pub(crate) use tokio_tungstenite::tungstenite::{Error as Failure, Message, Utf8Bytes};
 
 use crate::io::BoxIo;
