@@ -74,15 +74,25 @@ describeWith('fail2ban-regex', 'the filter for fail2ban', () => {
     expect(await banned(log)).toEqual(meant?.map(() => '127.0.0.1'))
   })
 
-  it('finds who shows an expired certificate and nothing else', async () => {
+  it('finds who shows an expired certificate, by the key in it', async () => {
     const log = join(scratch(), 'log.expired')
     const [authority, key] = [await makeKey('authority'), await makeKey('expired')]
     const believed = ['--log-file', log, '--cert-authority', authority.publicPath]
-    const { server, program } = await serveAlknet(believed)
+    const { server } = await serveAlknet(believed)
     const certificate = await certify(authority, key, ['-n', 'anna', '-V', '-2d:-1d'])
     const hostKeys = (await hostKey()).fingerprint
     const wanted = { server, hostKeys, identity: key.path, certificate, user: 'anna' }
     await rejection(openSession({ ...wanted, reconnect: false }))
+    expect(await banned(log)).toEqual(['127.0.0.1'])
+  })
+
+  it('finds who has no key that could be judged', async () => {
+    const log = join(scratch(), 'log.keyless')
+    const { port, program } = await serveAlknet(['--log-file', log])
+    const ssh = ['-F', 'none', '-o', 'BatchMode=yes', '-o', 'IdentitiesOnly=yes']
+    const nobody = ['-o', 'IdentityFile=none', '-o', 'StrictHostKeyChecking=no']
+    const known = ['-o', 'UserKnownHostsFile=/dev/null', '-p', `${port}`, 'anna@127.0.0.1']
+    expect((await start(peerPath('ssh'), [...ssh, ...nobody, ...known]).exit).code).toBe(255)
     // The line comes with the end of the connection.
     program.kill('SIGTERM')
     await program.exit

@@ -161,7 +161,9 @@ fn tell_of_unseen(door: &Door, source: Option<IpAddr>) {
     let remote_addr = source.map(|source| source.to_string()).unwrap_or_default();
     let reason = "no key that could be judged: none at all, or a certificate that is not valid now";
     let endpoint = door.endpoint().map(tracing::field::display);
-    tracing::info!(%remote_addr, user = "", key_fingerprint = "", endpoint, result = "reject", reason, "auth attempt");
+    // Shown as they are, without quotes: so the filter for fail2ban knows them.
+    let (user, key_fingerprint, result) = ("", "", "reject");
+    tracing::info!(%remote_addr, %user, %key_fingerprint, endpoint, %result, reason, "auth attempt");
 }
 
 /// Sends the client a reason, and lets the session close by itself for a while.
