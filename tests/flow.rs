@@ -6,6 +6,7 @@ mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use alknet::{Error, Events, Observer, Read, Stream, Target};
 use futures_util::FutureExt;
@@ -316,6 +317,25 @@ async fn a_server_leaves_the_first_close_to_its_client() {
             near.read_exact(&mut [0]).await.expect("that byte");
         }
         assert!(channel.wait().now_or_never().is_none(), "the server was first");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_was_granted_but_never_taken_is_closed() {
+    watched(async {
+        let host = Host::new(MIB as u32).await;
+        let session = host.session(MIB as u32).await;
+        let target = Target::control();
+        let mut given_up = Box::pin(session.open(&target, Duration::from_secs(60)));
+        assert!(given_up.as_mut().now_or_never().is_none());
+        let mut granted = host.accept().await;
+        // Answers come in the order of their requests: once this one is there, that of the first was too.
+        let (mut ours, mut theirs) = host.pair(&session).await;
+        drop(given_up);
+        let mut rest = Vec::new();
+        assert!(granted.read_to_end(&mut rest).await.is_err() || rest.is_empty());
+        echo(&mut ours, &mut theirs, MIB).await;
     })
     .await;
 }

@@ -48,23 +48,20 @@ impl Opener {
         self.check(target)?;
         let (tell, told) = oneshot::channel();
         let (opener, wanted) = (self.clone(), target.clone());
-        // In a task of its own: an open that is given up must still be closed when its confirmation comes.
+        // In a task of its own: an open that is given up must still be closed when its confirmation comes, and a stream closes
+        // itself wherever it is let go, also between here and there.
         self.core.scope().spawn_to_end(async move {
-            if let Err(Ok(channel)) = tell.send(opener.ask(&wanted, origin).await) {
-                channel.close();
-            }
+            let _ = tell.send(opener.ask(&wanted, origin).await);
         });
-        let channel = tokio::select! {
+        tokio::select! {
             biased;
-            opened = told => opened.map_err(|_| self.lost())??,
-            () = self.core.ended() => return Err(self.lost()),
+            opened = told => opened.map_err(|_| self.lost())?,
+            () = self.core.ended() => Err(self.lost()),
             () = tokio::time::sleep(limit) => {
                 let message = format!("the server did not answer the request for {target} in time");
-                return Err(Error::new(Code::System("ETIMEDOUT"), message).at(Phase::Channel));
+                Err(Error::new(Code::System("ETIMEDOUT"), message).at(Phase::Channel))
             }
-        };
-        let info = Info { target: target.to_string(), ..Info::clone(&self.info) };
-        Ok(Stream::new(channel, Arc::new(info)))
+        }
     }
 
     /// Ready once the session is over.
@@ -72,7 +69,7 @@ impl Opener {
         self.core.ended().await;
     }
 
-    async fn ask(&self, target: &Target, origin: Option<SocketAddr>) -> Result<Arc<Channel>> {
+    async fn ask(&self, target: &Target, origin: Option<SocketAddr>) -> Result<Stream> {
         let asked = match target.to_open() {
             Some((host, port)) => {
                 // The originator (RFC 4254 §7.2): this program itself has no address of its own.
@@ -86,7 +83,9 @@ impl Opener {
             Ok(channel) => {
                 let id = channel.id();
                 let (incoming, writer) = channel.split();
-                Ok(Channel::open(&self.core, id, incoming, Writer::Client(writer)))
+                let channel = Channel::open(&self.core, id, incoming, Writer::Client(writer));
+                let info = Info { target: target.to_string(), ..Info::clone(&self.info) };
+                Ok(Stream::new(channel, Arc::new(info)))
             }
             Err(russh::Error::ChannelOpenFailure(reason)) => {
                 let text = self.refusals.take(reason.code()).await;
