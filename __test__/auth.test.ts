@@ -316,7 +316,7 @@ describe.each(transports)('the table of who may log in, over %s', (transport) =>
     expect(await everyRow(own)).toEqual(wanted())
   })
 
-  // No foreign client speaks QUIC; tests/iroh.rs has one go through an endpoint that is not ours.
+  // No foreign client speaks QUIC.
   if (transport === 'iroh') return
 
   const toShow = () =>
