@@ -292,7 +292,9 @@ describe('alknet forward status on a terminal', () => {
   }
 
   it('is a table there, coloured unless that is not wanted, and JSON elsewhere', async () => {
-    const { env, json } = home()
+    const { env: inherited, json } = home()
+    // Whoever runs the tests may want no colours.
+    const env = { ...inherited, NO_COLOR: '' }
     const port = await freePort()
     const { data } = json([
       'start',
