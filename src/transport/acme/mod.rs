@@ -91,8 +91,8 @@ impl Acme {
     pub(crate) async fn run(self: Arc<Self>) {
         let mut failures = 0;
         let mut due = self.renewal().await;
+        self.set(|status| status.next_attempt = Some(due));
         loop {
-            self.set(|status| status.next_attempt = Some(due));
             wait_until(due).await;
             match self.attempt().await {
                 Ok(validity) => {
@@ -115,7 +115,10 @@ impl Acme {
                     due = SystemTime::now() + pause;
                     let seconds = pause.as_secs();
                     tracing::warn!(%error, next_attempt = seconds, "no TLS certificate was issued");
-                    self.set(|status| status.error = Some(error));
+                    self.set(|status| {
+                        status.next_attempt = Some(due);
+                        status.error = Some(error);
+                    });
                 }
             }
         }
