@@ -149,3 +149,67 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::connect(address).await
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A port where a connection neither succeeds nor fails, as behind a firewall that drops: its queue is full.
+    #[cfg(target_os = "linux")]
+    pub(in crate::dial) fn black_hole() -> (Vec<socket2::Socket>, SocketAddr) {
+        let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let listener = new().expect("a socket");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        listener.bind(&any.into()).expect("a free port");
+        listener.listen(0).expect("a listener");
+        let at = listener.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
+        let mut kept = vec![listener];
+        for _ in 0..4 {
+            let waiting = new().expect("a socket");
+            waiting.set_nonblocking(true).expect("a socket that does not wait");
+            let _ = waiting.connect(&at.into());
+            kept.push(waiting);
+        }
+        (kept, at)
+    }
+
+    fn named(port: u16) -> HostPort {
+        HostPort { host: "db.internal".into(), port }
+    }
+
+    /// Where nobody listens, and somebody does.
+    #[expect(clippy::disallowed_methods, reason = "a peer of the test")]
+    fn ports() -> (SocketAddr, std::net::TcpListener) {
+        let any = ("127.0.0.1", 0);
+        let gone = std::net::TcpListener::bind(any).expect("a free port");
+        let there = std::net::TcpListener::bind(any).expect("another");
+        (gone.local_addr().expect("its address"), there)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn every_answer_of_the_resolver_is_tried() {
+        let (_full, silent) = black_hole();
+        let (refusing, there) = ports();
+        let there = there.local_addr().expect("its address");
+        let reached = connect_any(&named(1), &[refusing, silent, there]).await.expect("the third");
+        assert_eq!(reached.ends.remote, Some(there));
+    }
+
+    #[tokio::test]
+    async fn when_none_answers_the_first_failure_is_told() {
+        let (refusing, _there) = ports();
+        let nowhere: SocketAddr = ([255, 255, 255, 255], 1).into();
+        let error = connect_any(&named(5432), &[refusing, nowhere]).await.err().expect("nobody");
+        assert_eq!(error.code().as_str(), "ECONNREFUSED");
+        assert!(error.to_string().contains("db.internal:5432"), "{error}");
+    }
+
+    #[test]
+    fn the_families_take_turns() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let [a, b, c] = ["[::1]:1", "[::2]:1", "127.0.0.1:1"].map(at);
+        assert_eq!(interleave(vec![a, b, c]), [a, c, b]);
+        assert_eq!(interleave(vec![c, a, b]), [c, a, b]);
+    }
+}

@@ -218,6 +218,8 @@ fn is_own(own: SocketAddr, at: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use super::super::direct::tests::black_hole;
     use super::*;
 
     fn allows(guard: &Guard, ip: &str) -> bool {
@@ -303,25 +305,6 @@ mod tests {
         assert!(guard.allows(at("127.0.0.2:22")) && guard.allows(at("127.0.0.1:24")));
         assert!(!guard.allows(at("127.0.0.2:23")), "an address of this machine");
         assert!(guard.allows(at("1.1.1.1:23")));
-    }
-
-    /// A port where a connection neither succeeds nor fails, as behind a firewall that drops: its queue is full.
-    #[cfg(target_os = "linux")]
-    fn black_hole() -> (Vec<socket2::Socket>, SocketAddr) {
-        let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let listener = new().expect("a socket");
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        listener.bind(&any.into()).expect("a free port");
-        listener.listen(0).expect("a listener");
-        let at = listener.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
-        let mut kept = vec![listener];
-        for _ in 0..4 {
-            let waiting = new().expect("a socket");
-            waiting.set_nonblocking(true).expect("a socket that does not wait");
-            let _ = waiting.connect(&at.into());
-            kept.push(waiting);
-        }
-        (kept, at)
     }
 
     #[cfg(target_os = "linux")]
