@@ -24,8 +24,9 @@ use crate::io::Ends;
 use crate::listen::{Incoming, Listener, Request};
 use crate::target::{Target, udp_name};
 
-/// Channels of one forward that wait to be taken.
-const QUEUE: usize = 64;
+/// Channels of one forward that wait to be taken: as many as may wait for a server's answer (`Limits::max_pending_per_session`), and
+/// more than may come in a second.
+const QUEUE: usize = 128;
 
 /// Channels that a server may open in a second (reference table: a server that opens channels).
 const PER_SECOND: u32 = 100;
