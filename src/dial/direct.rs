@@ -129,8 +129,7 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut attempts = FuturesUnordered::new();
     let mut first_failure = None;
     loop {
-        let next = waiting.next();
-        if let Some(address) = next {
+        if let Some(address) = waiting.next() {
             attempts.push(connect(*address));
         } else if attempts.is_empty() {
             return Err(first_failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
@@ -140,7 +139,7 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
                 Ok(socket) => return Ok(socket),
                 Err(e) => { first_failure.get_or_insert(e); }
             },
-            () = tokio::time::sleep(STAGGER), if next.is_some() => {}
+            () = tokio::time::sleep(STAGGER), if waiting.len() > 0 => {}
         }
     }
 }
