@@ -9,7 +9,6 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use alknet::{
@@ -19,7 +18,7 @@ use alknet::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use support::sshd::{Folder, Sshd, find, private_file};
+use support::sshd::{Folder, Sshd, output_of, ssh};
 use support::{Host, MIB, echo, ended, identity, receive, send, until, watched};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -403,45 +402,17 @@ async fn a_manager_is_asked_for_listeners_and_sockets_by_name() {
     .await;
 }
 
-/// OpenSSH's client, logged in at `host`.
-fn ssh(host: &Host, folder: &Folder, args: &[&str]) -> Option<Command> {
-    let mut ssh = Command::new(find("ssh")?);
-    let secret = host.key.to_openssh(russh::keys::ssh_key::LineEnding::LF).expect("a key");
-    private_file(&folder.path("key"), secret.as_bytes());
-    let at = host.server.addresses()[0];
-    let known = format!("[127.0.0.1]:{} {}\n", at.port(), host.server.host_key());
-    std::fs::write(folder.path("known"), known).expect("a file");
-    ssh.args(["-F", "none", "-i", &folder.path("key"), "-p", &at.port().to_string()])
-        .args([
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "GlobalKnownHostsFile=none",
-        ])
-        .args(["-o", &format!("UserKnownHostsFile={}", folder.path("known"))])
-        .args(["-o", "StrictHostKeyChecking=yes", "-o", "ExitOnForwardFailure=yes"])
-        .args(args)
-        .arg("visitor@127.0.0.1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Some(ssh)
-}
-
-async fn output_of(program: std::process::Child) -> Output {
-    let waiting = tokio::task::spawn_blocking(|| program.wait_with_output());
-    waiting.await.expect("a wait").expect("an end")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openssh_reaches_targets_with_w_and_hears_why_it_does_not() {
     watched(async {
         let host = host(ForwardPolicy::default()).await;
         let folder = Folder::new();
         let (at, address) = listener().await;
-        let Some(mut ssh_w) = ssh(&host, &folder, &["-W", &address.to_string()]) else { return };
+        let Some(mut ssh_w) =
+            ssh(&host, host.server.addresses()[0], &folder, &["-W", &address.to_string()])
+        else {
+            return;
+        };
         let mut client = ssh_w.spawn().expect("ssh starts");
         let (mut far, _) = at.accept().await.expect("a connection");
         let mut input = client.stdin.take().expect("a pipe");
@@ -462,7 +433,8 @@ async fn openssh_reaches_targets_with_w_and_hears_why_it_does_not() {
             ("nowhere.invalid:80".to_owned(), "open failed: connect failed: Name or service not"),
         ] {
             let folder = Folder::new();
-            let mut failing = ssh(&host, &folder, &["-W", &target]).expect("ssh");
+            let mut failing =
+                ssh(&host, host.server.addresses()[0], &folder, &["-W", &target]).expect("ssh");
             let output = output_of(failing.spawn().expect("ssh starts")).await;
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(said.contains(reason), "{target}: {said}");
@@ -478,7 +450,11 @@ async fn openssh_asks_for_a_remote_forward_and_gets_it() {
         let folder = Folder::new();
         let (at, address) = listener().await;
         let forward = format!("0:{address}");
-        let Some(mut ssh_r) = ssh(&host, &folder, &["-N", "-R", &forward]) else { return };
+        let Some(mut ssh_r) =
+            ssh(&host, host.server.addresses()[0], &folder, &["-N", "-R", &forward])
+        else {
+            return;
+        };
         let mut client = ssh_r.spawn().expect("ssh starts");
         let said = BufReader::new(client.stderr.take().expect("a pipe"));
         let finding = tokio::task::spawn_blocking(|| {

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,7 +15,7 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{HashAlg, PrivateKey};
 use tokio::sync::Notify;
 
-use super::{identity, new_key};
+use super::{Host, identity, new_key};
 
 /// A folder that goes away with its owner. Its path is short: socket paths in it have 107 bytes at most.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -189,4 +190,30 @@ LogLevel VERBOSE
         folder.path("keys"),
     ));
     config
+}
+
+/// OpenSSH's client, to be logged in at `host`, which it reaches at `at`.
+pub(crate) fn ssh(host: &Host, at: SocketAddr, folder: &Folder, args: &[&str]) -> Option<Command> {
+    let mut ssh = Command::new(find("ssh")?);
+    let secret = host.key.to_openssh(LineEnding::LF).expect("a key");
+    private_file(&folder.path("key"), secret.as_bytes());
+    let known = format!("[127.0.0.1]:{} {}\n", at.port(), host.server.host_key());
+    fs::write(folder.path("known"), known).expect("a file");
+    ssh.args(["-F", "none", "-i", &folder.path("key"), "-p", &at.port().to_string()])
+        .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"])
+        .args(["-o", "GlobalKnownHostsFile=none"])
+        .args(["-o", &format!("UserKnownHostsFile={}", folder.path("known"))])
+        .args(["-o", "StrictHostKeyChecking=yes", "-o", "ExitOnForwardFailure=yes"])
+        .args(args)
+        .arg("visitor@127.0.0.1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Some(ssh)
+}
+
+/// Waits for the end of a program.
+pub(crate) async fn output_of(program: Child) -> Output {
+    let waiting = tokio::task::spawn_blocking(|| program.wait_with_output());
+    waiting.await.expect("a wait").expect("an end")
 }
