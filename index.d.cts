@@ -624,8 +624,8 @@ export interface AlknetServeOptions {
   certAuthority?: KeySource
   /**
    * What may not log in whatever the other two say: path or Buffer with lines that have a public key (of a user or an authority),
-   * `SHA256:…`, `serial: N`, `serial: N-M` or `id: NAME` of a certificate. A line that is not understood is `ERR_ALKNET_KEY_INVALID`. A file is
-   * watched like that of `authorizedKeys`, and open sessions of what is revoked are closed.
+   * `SHA256:…`, `serial: N`, `serial: N-M` or `id: NAME` of a certificate, or with the binary list that `ssh-keygen -k` makes of such lines.
+   * What is not understood is `ERR_ALKNET_KEY_INVALID`. A file is watched like that of `authorizedKeys`, and open sessions of what is revoked are closed.
    */
   revokedKeys?: KeySource
   /**

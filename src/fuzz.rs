@@ -275,6 +275,29 @@ mod tests {
         prop::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
     }
 
+    /// A section of a binary list of what is revoked, right more often than not.
+    fn section() -> impl Strategy<Value = Vec<u8>> {
+        let string = |data: Vec<u8>| [&(data.len() as u32).to_be_bytes()[..], &data].concat();
+        let bytes = prop::collection::vec(any::<u8>(), 0..24);
+        let facts = (0x1f_u8..0x25, bytes.clone(), 1_u64..9);
+        let inner = facts.prop_map(move |(kind, data, number)| {
+            let number = number.to_be_bytes().to_vec();
+            let data = match kind {
+                0x20 => number,
+                0x21 => [number, vec![0xff; 8]].concat(),
+                0x22 => [number, string(data)].concat(),
+                0x23 => string(data),
+                _ => data,
+            };
+            [vec![kind], string(data)].concat()
+        });
+        let of_all = inner.prop_map(move |inner| [vec![0; 8], inner].concat());
+        let hash = (20_usize..33).prop_map(move |length| string(vec![7; length]));
+        let data = prop_oneof![of_all.clone(), of_all, hash, bytes.prop_map(string)];
+        (prop::sample::select(vec![1_u8, 1, 1, 2, 3, 5, 4, 255, 9]), data)
+            .prop_map(move |(kind, data)| [vec![kind], string(data)].concat())
+    }
+
     /// Facts of a certificate, right more often than not.
     fn facts() -> impl Strategy<Value = Vec<&'static str>> {
         let one = |facts: &'static [&'static str]| prop::sample::select(facts);
@@ -358,6 +381,14 @@ mod tests {
         fn what_is_revoked_is_read_or_refused(text in text(), number in "[0-9x-]{0,8}") {
             revoked_keys(text.as_bytes());
             revoked_keys(format!("serial: {number}\nid: {text}").as_bytes());
+        }
+
+        #[test]
+        fn binary_lists_are_read_or_refused(
+            sections in prop::collection::vec(section(), 0..4), cut in 0_usize..64,
+        ) {
+            let list = [&b"SSHKRL\n\0\0\0\0\x01"[..], &[0; 32], &sections.concat()].concat();
+            revoked_keys(&list[..list.len() - cut.saturating_sub(32)]);
         }
 
         #[test]

@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use russh::keys::ssh_key::certificate::{Builder, CertType};
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
-use russh::keys::{Certificate, PrivateKey};
+use russh::keys::{Certificate, PrivateKey, PublicKey};
 
 use super::fuzz::{LONGEST_MESSAGE, OTHER};
 use super::key_line::{self, Authority, Line};
+use super::krl;
 use super::revoked::Revoked;
 use super::{AuthorizedKeys, KeyLists, KeySource, certificate, presented};
+use crate::error::Result;
 
 /// What nobody has signed lets nobody in, be it the text of a file or what a peer sends; and what an authority has signed is read as
 /// it was meant.
@@ -68,7 +70,10 @@ fn judged(text: &str) {
 /// A list that is understood says the same whatever stands beside it; one that is not never counts as an empty one.
 pub(crate) fn revoked_keys(data: &[u8]) {
     let parse = |bytes: &[u8]| Revoked::parse(&KeySource::memory(bytes), bytes);
-    let key = russh::keys::PublicKey::from_openssh(OTHER).expect("a key");
+    let key = PublicKey::from_openssh(OTHER).expect("a key");
+    if data.starts_with(krl::MAGIC) {
+        return binary(data, parse(data), &key);
+    }
     let around = [data, b"\n", OTHER.as_bytes()].concat();
     match (parse(data), parse(&around)) {
         (Ok(_), Ok(both)) => assert!(both.has_key(key.key_data()), "a line was lost"),
@@ -78,6 +83,34 @@ pub(crate) fn revoked_keys(data: &[u8]) {
         }
         (Ok(_), Err(error)) => unreachable!("a good line made the list bad: {error}"),
         (Err(error), Ok(_)) => unreachable!("a good line made the list good: {error}"),
+    }
+}
+
+/// A binary list that is understood keeps what it says when a section is added.
+fn binary(data: &[u8], parsed: Result<Revoked>, key: &PublicKey) {
+    match parsed {
+        Ok(list) => {
+            let string = |bytes: &[u8]| {
+                let length = u32::try_from(bytes.len()).expect("a length");
+                [&length.to_be_bytes(), bytes].concat()
+            };
+            let blob = key.to_bytes().expect("its bytes");
+            let section = [&[2][..], &string(&string(&blob))].concat();
+            let more = [data, &section].concat();
+            let more = Revoked::parse(&KeySource::memory(&*more), &more).expect("a longer list");
+            assert!(more.has_key(key.key_data()), "a section was lost");
+            let named = data.windows(blob.len()).any(|at| at == blob);
+            assert!(
+                named
+                    || !list.has_key(key.key_data())
+                    || !list.sha1.is_empty()
+                    || !list.sha256.is_empty()
+            );
+        }
+        Err(error) => {
+            let told = error.to_string();
+            assert!(told.len() <= LONGEST_MESSAGE && !told.contains(char::is_control), "{told:?}");
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod key_rules;
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "iroh makes keys and shows none"))]
 mod keygen;
 mod known_hosts;
+mod krl;
 mod limits;
 mod pattern;
 mod penalty;

@@ -1,38 +1,64 @@
 //! What has been revoked: a list of keys, fingerprints, and the numbers and names of certificates, in the words of `ssh-keygen`'s
-//! "KEY REVOCATION LISTS". Unlike a line that lets somebody in, one that is not understood makes the whole list unusable.
+//! "KEY REVOCATION LISTS", or the binary list that it makes of them (`krl.rs`). Unlike a line that lets somebody in, one that is not
+//! understood makes the whole list unusable.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
+use russh::keys::ssh_encoding::Encode;
+use russh::keys::ssh_encoding::base64::{Base64, Encoding};
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Certificate, HashAlg, PublicKey};
+use sha1::{Digest, Sha1};
 
 use super::key::KeySource;
+use super::krl;
 use crate::error::{Code, Error, Phase, Result};
-
-/// What the binary lists of `ssh-keygen -k` begin with.
-const KRL: &[u8] = b"SSHKRL\n\0";
 
 /// See the module.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Revoked {
-    keys: HashSet<KeyData>,
-    /// `SHA256:…`, without padding.
-    fingerprints: HashSet<String>,
-    serials: Vec<RangeInclusive<u64>>,
-    ids: HashSet<String>,
+    /// As they are on the wire (RFC 4253 §6.6).
+    pub(super) keys: HashSet<Vec<u8>>,
+    /// Digests of the same.
+    pub(super) sha256: HashSet<[u8; 32]>,
+    pub(super) sha1: HashSet<[u8; 20]>,
+    /// By the key of the authority; the empty one stands for all of them.
+    pub(super) books: HashMap<Vec<u8>, Books>,
+}
+
+/// What is revoked of what an authority has signed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Books {
+    pub(super) serials: Vec<Serials>,
+    pub(super) ids: HashSet<Vec<u8>>,
+}
+
+/// Numbers of certificates.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Serials {
+    Range(RangeInclusive<u64>),
+    /// A bit for each number from `first` on; the lowest is the last one.
+    Bitmap {
+        first: u64,
+        bits: Vec<u8>,
+    },
 }
 
 impl Revoked {
     /// # Errors
-    /// `ERR_ALKNET_KEY_INVALID` with the number of the first line that is not understood, never with its text.
+    /// `ERR_ALKNET_KEY_INVALID` with the number of the first line that is not understood, never with its text; for a binary list, with
+    /// what is wrong with it.
     pub(super) fn parse(source: &KeySource, bytes: &[u8]) -> Result<Self> {
-        if bytes.starts_with(KRL) {
-            let message = format!("{source:?}: binary revocation lists are not supported");
-            let hint = "give the list that it was made from: the text that ssh-keygen -k takes";
-            return Err(Error::new(Code::KeyInvalid, message).at(Phase::Config).hint(hint));
-        }
         let mut list = Self::default();
+        if bytes.starts_with(krl::MAGIC) {
+            return krl::parse(bytes, &mut list).map(|()| list).map_err(|why| {
+                let message =
+                    format!("{source:?}: this binary revocation list is not usable: {why}");
+                let hint = "make it again with ssh-keygen -k, or give the text that it takes";
+                Error::new(Code::KeyInvalid, message).at(Phase::Config).hint(hint)
+            });
+        }
         for (number, line) in String::from_utf8_lossy(bytes).lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') && list.add(line).is_none() {
@@ -48,26 +74,27 @@ impl Revoked {
     fn add(&mut self, line: &str) -> Option<()> {
         let (word, rest) = line.split_once(':').unwrap_or(("", line));
         match (word.to_ascii_lowercase().as_str(), rest.trim()) {
-            ("serial", numbers) => self.serials.push(range(numbers)?),
+            ("serial", numbers) => self.of_all().serials.push(Serials::Range(range(numbers)?)),
             ("id", "") => return None,
             ("id", name) => {
-                self.ids.insert(name.to_owned());
+                self.of_all().ids.insert(name.as_bytes().to_vec());
             }
             ("hash", print) => self.add_fingerprint(print.strip_prefix("SHA256:")?)?,
             ("sha256", rest) if !rest.contains(' ') => self.add_fingerprint(rest)?,
-            ("sha256" | "key", key) => self.add_key(key)?,
+            ("sha256" | "sha1" | "key", key) => self.add_key(key)?,
             _ => self.add_key(line)?,
         }
         Some(())
     }
 
+    fn of_all(&mut self) -> &mut Books {
+        self.books.entry(Vec::new()).or_default()
+    }
+
     fn add_fingerprint(&mut self, digest: &str) -> Option<()> {
-        let digest = digest.trim_end_matches('=');
-        let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
-        if digest.len() != 43 || !digest.bytes().all(is_base64) {
-            return None;
-        }
-        self.fingerprints.insert(format!("SHA256:{digest}"));
+        let mut padded = digest.trim_end_matches('=').to_owned();
+        padded.push('=');
+        self.sha256.insert(Base64::decode_vec(&padded).ok()?.try_into().ok()?);
         Some(())
     }
 
@@ -77,24 +104,50 @@ impl Revoked {
             true => super::presented::parse(text)?.public_key().clone(),
             false => PublicKey::from_openssh(text).ok()?.key_data().clone(),
         };
-        self.keys.insert(key);
+        self.keys.insert(key.encode_vec().ok()?);
         Some(())
     }
 
     /// Whether `key` may not be used, whatever else is said of it.
     pub(super) fn has_key(&self, key: &KeyData) -> bool {
-        self.keys.contains(key)
-            || (!self.fingerprints.is_empty()
-                && self.fingerprints.contains(&key.fingerprint(HashAlg::Sha256).to_string()))
+        // What cannot be written can be in no list, and no signature of it was ever checked.
+        let Ok(blob) = key.encode_vec() else { return true };
+        let sha256 = || key.fingerprint(HashAlg::Sha256).sha256();
+        self.keys.contains(&blob)
+            || (!self.sha256.is_empty() && sha256().is_none_or(|d| self.sha256.contains(&d)))
+            || (!self.sha1.is_empty()
+                && self.sha1.contains::<[u8; 20]>(&Sha1::digest(&blob).into()))
     }
 
     /// Whether `certificate` may not be used: itself, the key in it, or its authority is revoked.
     pub(super) fn has(&self, certificate: &Certificate) -> bool {
-        let serial = certificate.serial();
+        let authority = certificate.signature_key();
+        let Ok(signer) = authority.encode_vec() else { return true };
+        let books = [self.books.get(&signer), self.books.get(&Vec::new())];
         self.has_key(certificate.public_key())
-            || self.has_key(certificate.signature_key())
-            || self.ids.contains(certificate.key_id())
-            || self.serials.iter().any(|range| range.contains(&serial))
+            || self.has_key(authority)
+            || books.into_iter().flatten().any(|books| books.have(certificate))
+    }
+}
+
+impl Books {
+    fn have(&self, certificate: &Certificate) -> bool {
+        let serial = certificate.serial();
+        self.ids.contains(certificate.key_id().as_bytes())
+            || self.serials.iter().any(|serials| serials.have(serial))
+    }
+}
+
+impl Serials {
+    pub(super) fn have(&self, serial: u64) -> bool {
+        match self {
+            Self::Range(range) => range.contains(&serial),
+            Self::Bitmap { first, bits } => {
+                let Some(at) = serial.checked_sub(*first) else { return false };
+                let byte = usize::try_from(at / 8).ok().and_then(|at| bits.iter().rev().nth(at));
+                byte.is_some_and(|byte| byte >> (at % 8) & 1 != 0)
+            }
+        }
     }
 }
 
@@ -135,6 +188,7 @@ mod tests {
             format!("# why\r\n\r\n  {KEY} comment\r\n"),
             format!("key: {KEY}"),
             format!("sha256: {KEY}"),
+            format!("sha1: {KEY}"),
             print.clone(),
             format!("{print}="),
             format!("hash: {print}"),
@@ -157,6 +211,7 @@ mod tests {
             "id:",
             "SHA256:short",
             "hash: MD5:00",
+            "sha1: AAAA",
             "ssh-ed25519 AAAA",
             "nonsense",
             "from=\"10.0.0.1\" ssh-ed25519 AAAA",
@@ -165,6 +220,5 @@ mod tests {
             assert_eq!(error.code().as_str(), "ERR_ALKNET_KEY_INVALID");
             assert!(error.to_string().contains("line 2"), "{error}");
         }
-        assert!(parse("SSHKRL\n\0\0\0\0\x01").is_err_and(|e| e.to_string().contains("binary")));
     }
 }

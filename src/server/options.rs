@@ -32,8 +32,8 @@ pub struct ServeOptions {
     pub authorized_keys: Option<KeySource>,
     /// Public keys whose user certificates may log in, in lines as those of `authorized_keys`, options included.
     pub cert_authority: Option<KeySource>,
-    /// What may not log in whatever else is said: lines with a public key, `SHA256:…`, `serial: N`, `serial: N-M` or `id: NAME`. Like the
-    /// other two, a file must not be writable by others, and is read again when it has changed.
+    /// What may not log in whatever else is said: lines with a public key, `SHA256:…`, `serial: N`, `serial: N-M` or `id: NAME`, or the
+    /// binary list that `ssh-keygen -k` makes of such lines. Like the other two, a file must not be writable by others, and is read again when it has changed.
     pub revoked_keys: Option<KeySource>,
     /// For TLS: the certificate and those that vouch for it, in PEM form, its own first. A file is read again when it has changed.
     pub tls_cert: Option<KeySource>,

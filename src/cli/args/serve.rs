@@ -25,7 +25,7 @@ pub(in crate::cli) struct Serve {
     /// Authorities whose user certificates may log in: a file with their public keys
     #[arg(long, value_name = "PATH", env = "ALKNET_CERT_AUTHORITY")]
     pub(in crate::cli) cert_authority: Option<PathBuf>,
-    /// What may not log in all the same: a file with keys, fingerprints, serial: N and id: NAME
+    /// What may not log in all the same: a file with keys, fingerprints, serial: N and id: NAME, or one of ssh-keygen -k
     #[arg(long, value_name = "PATH", env = "ALKNET_REVOKED_KEYS")]
     pub(in crate::cli) revoked_keys: Option<PathBuf>,
     /// The host key's certificate, shown to clients that know its authority
