@@ -149,10 +149,12 @@ pub(super) async fn listening(
 }
 
 fn builder(key: SecretKey, relay: Option<&RelayUrl>) -> Builder {
-    let relays = match relay {
-        Some(relay) => RelayMode::custom([relay.clone()]),
-        None => RelayMode::Disabled,
-    };
+    let relays = relay.map_or(RelayMode::Disabled, |relay| {
+        let mut config = RelayConfig::from(relay.clone());
+        // Without TLS it has no QUIC either, and to look for that costs seconds before the relay is used.
+        config.quic = config.quic.filter(|_| relay.scheme() == "https");
+        RelayMode::Custom(RelayMap::from(config))
+    });
     let mut reports = NetReportConfig::default();
     // Else the relay's host is asked for a page in the clear.
     reports.captive_portal_check = false;
