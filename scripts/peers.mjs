@@ -29,9 +29,14 @@ const packages = {
 
 const requirements = ['asyncssh==2.24.0']
 const audit = ['ssh-audit==3.9.0']
+// Of the same day as the crate iroh in Cargo.lock.
+const RELAY = { name: 'iroh-relay', version: '1.4.1', features: ['server'], optimised: false }
 
-/** Sees to the named programs and, when `python` is set, to a Python environment. What is missing fails with `CI=true`. */
-export async function ensurePeers({ programs, python = false }) {
+/**
+ * Sees to the named programs and, when `python` and `relay` are set, to a Python environment and a relay of iroh. What is missing fails
+ * with `CI=true`.
+ */
+export async function ensurePeers({ programs, python = false, relay = false }) {
   const wanted = new Set(programs.filter((name) => !findProgram(name)))
   if (python && !findProgram('python3')) wanted.add('python3')
   if (wanted.size > 0) await aptInstall(new Set([...wanted].map((name) => packages[name])))
@@ -41,6 +46,7 @@ export async function ensurePeers({ programs, python = false }) {
   for (const [name, list] of Object.entries(python ? environments : {})) {
     if (!(await ensureVenv(name, list))) missing.push(`python3-venv with ${list.join(' ')}`)
   }
+  if (relay && !(await ensureRelay())) missing.push(`the crate iroh-relay ${RELAY.version}`)
   if (missing.length === 0) return
   const line = `missing: ${[...new Set(missing)].join(', ')}`
   if (ci) throw new Failure(`${line} (with CI=true every peer must be there)`)
@@ -70,6 +76,35 @@ async function withoutServices(work) {
   } finally {
     if (ours) fs.rmSync(policy, { force: true })
   }
+}
+
+const ensureRelay = () =>
+  ensureCrate(cacheDir, RELAY).catch(({ message }) => {
+    say(message)
+    return undefined
+  })
+
+/**
+ * The program `name` of a crate, compiled once and kept in a folder of its own in `home`. What nobody measures need not be optimised,
+ * which takes a third of the time.
+ */
+export async function ensureCrate(home, wanted) {
+  const { name, crate = name, version, features = [], optimised = true } = wanted
+  const folder = path.join(home, `${name}-${version}`)
+  const program = path.join(folder, 'bin', name)
+  if (fs.existsSync(program)) return program
+  say(`installing ${name} ${version}, which takes minutes`)
+  const args = ['install', crate, '--version', version, '--locked', '--root', folder]
+  for (const feature of features) args.push('--features', feature)
+  if (!optimised) args.push('--debug')
+  const target = path.join(folder, 'target')
+  const quietly = {
+    quiet: true,
+    env: { ...env, CARGO_TARGET_DIR: target, CARGO_PROFILE_DEV_DEBUG: '0' },
+  }
+  await must('cargo', args, { what: `installing ${name}`, ...quietly })
+  fs.rmSync(target, { recursive: true, force: true })
+  return program
 }
 
 /**

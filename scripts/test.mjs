@@ -50,7 +50,7 @@ async function main(args) {
   await ensureModules()
   await ensureRust()
   if (apart.includes(only)) return testsApart(only.slice(2), rest)
-  await ensurePeers({ programs: peers, python: true })
+  await ensurePeers({ programs: peers, python: true, relay: only !== '--rust' })
   if (only !== '--rust') await build({ program: true })
   const results = []
   if (only !== '--js') results.push(await rustTests(rest))

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { describe } from 'vitest'
@@ -18,6 +18,7 @@ export type Peer =
       | 'tinyproxy'
       | 'fail2ban-regex'
       | 'faketime'
+      | 'iroh-relay'
     )
 
 /** Python of a virtual environment with asyncssh: `ALKNET_PYTHON`, or the one in the cache directory. */
@@ -38,6 +39,12 @@ function inPath(program: string): string | undefined {
 export function findPeer(peer: Peer): string | undefined {
   if (peer === 'ssh-audit') {
     const path = join(cache(), 'venv-ssh-audit', 'bin', 'ssh-audit')
+    return existsSync(path) ? path : inPath(peer)
+  }
+  if (peer === 'iroh-relay') {
+    const home = existsSync(cache()) ? cache() : '.'
+    const folder = readdirSync(home).find((name) => name.startsWith('iroh-relay-')) ?? 'none'
+    const path = join(home, folder, 'bin', peer)
     return existsSync(path) ? path : inPath(peer)
   }
   if (peer !== 'asyncssh') return inPath(peer)

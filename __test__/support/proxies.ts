@@ -60,8 +60,8 @@ async function onFreePort(
   }
 }
 
-// Neither of the two says when it listens.
-async function listening(port: number): Promise<boolean> {
+/** Waits for a program that does not say when it listens. */
+export async function listening(port: number): Promise<boolean> {
   for (;;) {
     const socket = connect(port, '127.0.0.1')
     try {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { ensureCrate } from '../../scripts/peers.mjs'
 import { cacheDir, must } from '../../scripts/support.mjs'
 
 export const BORE_VERSION = '0.6.0'
@@ -24,17 +25,9 @@ export async function ensureLoad() {
 }
 
 /** The peer bore. */
-export const ensureBore = () => installed('bore', 'bore-cli', BORE_VERSION)
+export const ensureBore = () =>
+  ensureCrate(places, { name: 'bore', crate: 'bore-cli', version: BORE_VERSION })
 
 /** The peer dumbpipe. The first time takes minutes. */
-export const ensureDumbpipe = () => installed('dumbpipe', 'dumbpipe', DUMBPIPE_VERSION)
-
-/** The program `name` of a crate. */
-async function installed(name, crate, version) {
-  const folder = path.join(places, `${name}-${version}`)
-  const program = path.join(folder, 'bin', name)
-  if (fs.existsSync(program)) return program
-  const args = ['install', crate, '--version', version, '--locked', '--root', folder]
-  await must('cargo', args, { what: `installing ${name}`, quiet: true })
-  return program
-}
+export const ensureDumbpipe = () =>
+  ensureCrate(places, { name: 'dumbpipe', version: DUMBPIPE_VERSION })
