@@ -30,6 +30,9 @@ pub(super) enum Kind {
 /// Lifetimes below it are renewed at their half, others when a third is left (as Let's Encrypt recommends).
 const SHORT: Duration = Duration::from_secs(10 * 24 * 3600);
 
+/// Longest pause that an authority is granted: the windows of Let's Encrypt's limits are a week at the most.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// When a certificate is to be renewed.
 pub(super) fn renewal(validity: Validity) -> SystemTime {
     let life = validity.until.duration_since(validity.from).unwrap_or_default();
@@ -46,7 +49,9 @@ pub(super) fn pause(kind: Kind, failures: u32, chance: f64) -> Duration {
         Kind::Unreached | Kind::Forgotten => doubled(1, 600),
         Kind::Refused => doubled(60, 6 * 3600),
         // An hour at least (reference table: ACME).
-        Kind::Limited(asked) => doubled(3600, 24 * 3600).max(asked.unwrap_or_default()),
+        Kind::Limited(asked) => {
+            doubled(3600, 24 * 3600).max(asked.unwrap_or_default().min(LONGEST))
+        }
     }
 }
 
@@ -124,6 +129,7 @@ mod tests {
         assert_eq!([0, 1, 5, 20].map(|n| seconds(Kind::Refused, n)), [60, 120, 1920, 21_600]);
         assert_eq!(seconds(Kind::Limited(None), 0), 3600);
         assert_eq!(seconds(Kind::Limited(Some(DAY * 2)), 0), 2 * 24 * 3600);
+        assert_eq!(seconds(Kind::Limited(Some(Duration::MAX)), 0), 7 * 24 * 3600);
         assert_eq!(pause(Kind::Refused, 0, 1.0).as_secs(), 72);
     }
 }
