@@ -1,7 +1,7 @@
 // The notices of the crates that are linked into the addon: their licences ask that they travel with it.
 import fs from 'node:fs'
 import path from 'node:path'
-import { Failure, output } from './support.mjs'
+import { Failure, output, root } from './support.mjs'
 
 /** One text: each crate with its licence, and each licence text once, under the crates that came with it. */
 export async function thirdPartyLicenses() {
@@ -21,7 +21,10 @@ export async function thirdPartyLicenses() {
   }
   const list = crates.map(({ name, version, license }) => `${name} ${version}: ${license}`)
   const texts = [...holders].map(([text, names]) => `${names.join(', ')}\n\n${text}`)
-  return `${[`This addon contains these works:\n\n${list.join('\n')}`, ...texts].join(rule)}\n`
+  // Of the tunnel's page, with their versions and texts.
+  const scripts = fs.readFileSync(path.join(root, 'src/server/tunnel/page/LICENSES'), 'utf8').trim()
+  const first = `This addon contains these works, and those of its web page:\n\n${list.join('\n')}`
+  return `${[first, ...texts, scripts].join(rule)}\n`
 }
 
 const rule = `\n\n${'-'.repeat(78)}\n\n`

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { cacheDir, ci, env, Failure, findProgram, output, run, say } from './support.mjs'
 
 const packages = {
+  chromium: 'chromium',
   curl: 'curl',
   'fail2ban-regex': 'fail2ban',
   faketime: 'faketime',

@@ -29,6 +29,7 @@ import {
 const apart = ['--package', '--runtimes']
 const peers = [
   ...[
+    'chromium',
     'curl',
     'fail2ban-regex',
     'faketime',

@@ -7,7 +7,7 @@ import { describe } from 'vitest'
 /** Programs of others that suites talk to. */
 export type Peer =
   | ('ssh' | 'sshd' | 'ssh-agent' | 'curl' | 'openssl' | 'asyncssh' | 'ssh-audit')
-  | ('socat' | 'proxychains4' | 'redis-server' | 'redis-cli')
+  | ('chromium' | 'socat' | 'proxychains4' | 'redis-server' | 'redis-cli')
   | (
       | 'microsocks'
       | 'nats-server'

@@ -101,9 +101,13 @@ export class Peer {
 }
 
 /** An original user's session: `CONNECTED`, or the text and the code that came instead. */
-export async function dialHost(url: string, token?: string): Promise<Peer> {
+export async function dialHost(
+  url: string,
+  token?: string,
+  protocols: string[] = [],
+): Promise<Peer> {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
-  return new Peer(new WebSocket(url, { headers, perMessageDeflate: true }))
+  return new Peer(new WebSocket(url, protocols, { headers, perMessageDeflate: true }))
 }
 
 /** An original user with a session that has begun. */

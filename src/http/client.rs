@@ -102,6 +102,27 @@ where
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
+/// Reads the page at `path`, `longest` bytes of it at most: its status, and what it says. The caller limits the time.
+///
+/// # Errors
+/// Those of [`request`].
+pub(crate) async fn get(
+    io: BoxIo,
+    authority: &str,
+    path: &str,
+    authorization: Option<&str>,
+    longest: usize,
+) -> Result<(u16, Bytes)> {
+    let mut asked = Request::get(format!("http://{authority}{path}"));
+    if let Some(secret) = authorization {
+        asked = asked.header(AUTHORIZATION, secret);
+    }
+    let asked = asked.body(Full::<Bytes>::default());
+    let asked = asked.map_err(|_| Error::config(format!("{authority}{path}: no such address")))?;
+    let (head, body) = request(io, asked, longest).await?.into_parts();
+    Ok((head.status.as_u16(), body))
+}
+
 fn asking(wanted: &Upgrade, key: &str) -> Option<Request<Full<Bytes>>> {
     let mut request = Request::builder()
         .method(Method::GET)

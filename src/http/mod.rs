@@ -9,11 +9,11 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Upgrade, request, upgrade};
+pub(crate) use client::{Upgrade, get, request, upgrade};
 pub(crate) use hyper::Request;
 pub(crate) use hyper::header::HeaderValue;
 pub(crate) use io::SocketIo;
-pub(crate) use path::{query, segment};
+pub(crate) use path::{decoded, query, segment};
 pub(crate) use serve::{Served, Upgraded, asks_for_socket, serve};
 pub(crate) use site::{Head, Page, Site, SocketRules, bearer, page};
 pub(crate) use socket::{CloseCode, CloseFrame, Failure, Message, Socket, SocketLimits, Utf8Bytes};

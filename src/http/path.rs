@@ -23,7 +23,7 @@ pub(crate) fn query(head: &Head, name: &str) -> Option<String> {
 }
 
 /// `%41` is `A`; what is no UTF-8 then stays as it was.
-pub(super) fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -36,6 +36,10 @@ pub(super) const MOST_HEADERS: usize = 100;
 /// Longest request body, in bytes: no page of ours wants more than a small JSON document.
 const MOST_BODY: usize = 64 * 1024;
 
+/// Told to who calls a server by a name that wants to be called by none.
+const BY_NAME: &str =
+    "Call this server by its address, or as localhost: it lets in whoever asks.\n";
+
 /// How a connection ended.
 pub(crate) enum Served {
     /// With its last answer.
@@ -113,6 +117,9 @@ async fn answer(
     site: &Site,
     promised: &Mutex<Option<Promised>>,
 ) -> Page {
+    if !site.welcomes(request.headers()) {
+        return page(403, "text/plain; charset=utf-8", BY_NAME);
+    }
     let (then, parts) = site.find(request.uri().path());
     match then {
         Then::Socket(rules) => match unfit(&request, &rules) {

@@ -1,5 +1,6 @@
 //! What a server answers, by path.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Response, StatusCode, http};
 
-use super::SocketLimits;
 use super::path::decoded;
+use super::{SocketLimits, asks_for_socket};
 
 /// A request without its body: method, path and query, headers.
 pub(crate) type Head = http::request::Parts;
@@ -29,6 +30,7 @@ type Admit = dyn Fn(&Head, &[String]) -> Result<(), Box<Page>> + Send + Sync;
 pub(crate) struct Site {
     routes: Vec<Route>,
     otherwise: Option<Arc<Answer>>,
+    unnamed: bool,
 }
 
 struct Route {
@@ -98,6 +100,15 @@ impl SocketRules {
     }
 }
 
+/// Whether a request calls the server by an address or as localhost, which nobody else can make lead here, or by nothing at all.
+fn is_unnamed(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
+    let name = without_port(host.to_str().unwrap_or("?"));
+    let ip = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let name = name.to_ascii_lowercase();
+    ip.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+}
+
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -133,6 +144,14 @@ impl Site {
         self
     }
 
+    /// Whether browsers must call the server by an address or as localhost, or are told 403: where nobody needs a token, it must not be
+    /// reached by a name that a page elsewhere makes lead here (DNS rebinding). Default: by any name.
+    #[must_use]
+    pub(crate) fn unnamed(mut self, unnamed: bool) -> Self {
+        self.unnamed = unnamed;
+        self
+    }
+
     /// What any other path shows. Default: 404.
     #[must_use]
     pub(crate) fn otherwise(
@@ -149,6 +168,12 @@ impl Site {
             .iter()
             .find_map(|route| fits(&route.pattern, path).map(|parts| (route.then.clone(), parts)));
         found.unwrap_or_else(|| (self.nowhere(), Parts::new()))
+    }
+
+    /// Whether somebody may ask for anything, by what the server is called. Programs that open a WebSocket send no origin, and may.
+    pub(super) fn welcomes(&self, headers: &HeaderMap) -> bool {
+        let is_program = asks_for_socket(headers) && !headers.contains_key(ORIGIN);
+        !self.unnamed || is_program || is_unnamed(headers)
     }
 
     /// What a path leads to that leads nowhere.
@@ -182,6 +207,8 @@ pub(crate) fn page(status: u16, content_type: &'static str, text: impl Into<Byte
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderName;
+
     use super::*;
 
     #[test]
@@ -199,6 +226,29 @@ mod tests {
             let found = found.map(|parts| parts.iter().map(|part| (*part).to_owned()).collect());
             assert_eq!(fits(pattern, path), found, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn an_unnamed_server_is_called_by_addresses_and_as_localhost_by_browsers() {
+        let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            pairs.iter().map(pair).collect()
+        };
+        let site = Site::default().unnamed(true);
+        let own =
+            ["127.0.0.1:1", "127.0.0.1", "[::1]:1", "localhost:1", "LOCALHOST", "a.localhost"];
+        for host in own {
+            assert!(site.welcomes(&headers(&[("host", host)])), "{host}");
+        }
+        for host in ["rebound.example:1", "localhost.example", "::1.example", ""] {
+            assert!(!site.welcomes(&headers(&[("host", host)])), "{host}");
+            assert!(Site::default().welcomes(&headers(&[("host", host)])), "{host}");
+        }
+        let program = [("host", "h"), ("connection", "upgrade"), ("upgrade", "websocket")];
+        assert!(site.welcomes(&headers(&program)));
+        assert!(!site.welcomes(&headers(&[&program[..], &[("origin", "http://h")]].concat())));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod agent;
 mod cover;
 mod host;
+mod list;
+mod page;
 mod runner;
 mod ssh;
 mod terminal;
@@ -19,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Bind;
 use crate::error::{Error, Result};
-use crate::http::{self, Head, Page, Served, Site, Upgraded, asks_for_socket, page};
+use crate::http::{self, Head, HeaderValue, Page, Served, Site, Upgraded, asks_for_socket};
 use crate::listen::{Incoming, serve};
 use crate::scope::Scope;
 use crate::transport::bind;
@@ -115,6 +117,8 @@ impl TunnelServer {
             options: host,
             leases,
             file: options.token_file.clone(),
+            traffic: Mutex::default(),
+            sight: tokio::sync::Mutex::default(),
         });
         let scope = Scope::new();
         let erased: Arc<dyn Desk> = Arc::clone(&desk) as _;
@@ -171,7 +175,8 @@ async fn open_desk(
     cover: &Cover,
     scope: &Scope,
 ) -> Result<Vec<SocketAddr>> {
-    let (answering, site) = (Arc::clone(desk), Arc::new(Arc::clone(desk).site()));
+    let (answering, site) =
+        (Arc::clone(desk), Arc::new(Arc::clone(desk).site().unnamed(!desk.needs_tokens())));
     let (safe, cover) = (options.insecure || cover.is_there(), cover.clone());
     open(&options.listen, safe, &**desk, scope, move |incoming| {
         let (desk, site, cover) = (Arc::clone(&answering), Arc::clone(&site), cover.clone());
@@ -265,12 +270,30 @@ async fn take(incoming: Incoming, cover: &Cover, site: &Arc<Site>, desk: &dyn De
         Ok(Err(error)) => {
             tracing::debug!(code = error.code().as_str(), "a request came to nothing");
         }
-        Err(_) => tracing::info!("an arrival did not ask for a WebSocket in time"),
+        // A browser keeps its connection for the next time, and has another then.
+        Err(_) => tracing::debug!("an arrival did not ask for a WebSocket in time"),
     }
 }
 
 fn json(status: u16, body: &serde_json::Value) -> Page {
-    page(status, "application/json", body.to_string())
+    let mut page = http::page(status, "application/json", body.to_string());
+    let headers = page.headers_mut();
+    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if status == 401 {
+        headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+    }
+    page
+}
+
+/// The answer to who wants anything but to read.
+fn get_only(head: &Head) -> Option<Page> {
+    let is_read = matches!(head.method.as_str(), "GET" | "HEAD");
+    (!is_read).then(|| {
+        let mut page = deny(405, "Method Not Allowed");
+        page.headers_mut().insert("allow", HeaderValue::from_static("GET, HEAD"));
+        page
+    })
 }
 
 /// Says no as the original does.

@@ -1,5 +1,6 @@
 //! The host's part of a session: messages pass between a user and a runner as they are.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -10,6 +11,7 @@ use super::frame::{HEADER, Kind, decode};
 use super::outbox::Outbox;
 use crate::error::Result;
 use crate::http::{CloseFrame, Message, Socket};
+use crate::io::Relays;
 
 /// Bytes on their way beyond which the other side is not read. Connections in one session with credits do not notice.
 const ON_THE_WAY: usize = 4 * 1024 * 1024;
@@ -41,19 +43,27 @@ pub(crate) async fn first(runner: &mut Socket) -> First {
     tokio::time::timeout(FIRST_LIMIT, said).await.unwrap_or(First::Late)
 }
 
-/// Passes messages both ways until one side ends; then the other is ended too. `extended`: the runner knows what is ours.
-pub(crate) async fn pass(user: Socket, runner: Socket, said: Message, extended: bool) {
+/// Passes messages both ways until one side ends; then the other is ended too. `extended`: the runner knows what is ours. Counts the
+/// bytes of connections.
+pub(crate) async fn pass(
+    user: Socket,
+    runner: Socket,
+    said: Message,
+    extended: bool,
+    counts: &Relays,
+) {
     let (to_user, to_runner) = (Outbox::default(), Outbox::default());
     to_user.push(said);
-    let near = Side { strip: !extended, ..Side::new(&to_user, &to_runner) };
-    relay(user, &near, runner, &Side::new(&to_runner, &to_user)).await;
+    let near = Side { strip: !extended, ..Side::new(&to_user, &to_runner, &counts.up) };
+    relay(user, &near, runner, &Side::new(&to_runner, &to_user, &counts.down)).await;
 }
 
-/// Passes the texts of a terminal on, and how it ended. `extended`: the user takes the shell's exit code.
-pub(crate) async fn pass_terminal(user: Socket, runner: Socket, extended: bool) {
+/// Passes the texts of a terminal on, and how it ended. `extended`: the user takes the shell's exit code. Counts the texts' bytes.
+pub(crate) async fn pass_terminal(user: Socket, runner: Socket, extended: bool, counts: &Relays) {
     let (to_user, to_runner) = (Outbox::default(), Outbox::default());
-    let far = Side { ends: Some(extended), ..Side::new(&to_runner, &to_user) };
-    relay(user, &Side::new(&to_user, &to_runner), runner, &far).await;
+    let near = Side::new(&to_user, &to_runner, &counts.up);
+    let far = Side { ends: Some(extended), ..Side::new(&to_runner, &to_user, &counts.down) };
+    relay(user, &near, runner, &far).await;
 }
 
 async fn relay(user: Socket, near: &Side<'_>, runner: Socket, far: &Side<'_>) {
@@ -82,7 +92,7 @@ pub(crate) async fn refuse(user: Socket, text: &str, code: u16) {
     let out = Outbox::default();
     out.text(text);
     out.close(code, "");
-    carry(user, &Side::new(&out, &Outbox::default())).await;
+    carry(user, &Side::new(&out, &Outbox::default(), &AtomicU64::default())).await;
 }
 
 struct Side<'a> {
@@ -92,11 +102,13 @@ struct Side<'a> {
     strip: bool,
     /// A close is passed on with its code, and, when this is true, with its reason.
     ends: Option<bool>,
+    /// Bytes that came from here.
+    count: &'a AtomicU64,
 }
 
 impl<'a> Side<'a> {
-    fn new(own: &'a Outbox, other: &'a Outbox) -> Self {
-        Self { own, other, strip: false, ends: None }
+    fn new(own: &'a Outbox, other: &'a Outbox, count: &'a AtomicU64) -> Self {
+        Self { own, other, strip: false, ends: None, count }
     }
 }
 
@@ -112,6 +124,7 @@ impl End for Side<'_> {
     async fn take(&self, message: Message) -> Result<()> {
         match message {
             Message::Binary(_) | Message::Text(_) => {
+                self.count.fetch_add(carried(&message), Ordering::Relaxed);
                 if let Some(message) = if self.strip { stripped(message) } else { Some(message) } {
                     self.other.push(message);
                     self.other.below(ON_THE_WAY).await;
@@ -129,6 +142,18 @@ impl End for Side<'_> {
     }
 
     fn tick(&self, _asking: bool) {}
+}
+
+/// Bytes of a connection or of a terminal in a message.
+fn carried(message: &Message) -> u64 {
+    let bytes = match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) if bytes.first() == Some(&(Kind::Data as u8)) => {
+            bytes.len().saturating_sub(HEADER)
+        }
+        _ => 0,
+    };
+    bytes as u64
 }
 
 /// A message without what is ours.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::runner::Runner;
 use crate::error::{Code, Error, Phase, Result};
-use crate::http::segment;
+use crate::http::{decoded, segment};
 use crate::nats::connect;
 
 /// The bucket.
@@ -30,6 +30,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Limit for each question to NATS.
 const LIMIT: Duration = Duration::from_secs(1);
+
+/// Limit for asking NATS for all that it knows.
+const LIST_LIMIT: Duration = Duration::from_secs(2);
 
 /// Limit for opening the bucket, and the pause between attempts.
 const OPEN_LIMIT: Duration = Duration::from_secs(20);
@@ -100,6 +103,20 @@ impl Leases {
             _ => drop(remembered.remove(container)),
         }
         lease
+    }
+
+    /// Every container whose agent is somewhere, and where. Nothing when NATS does not say in time.
+    pub(crate) async fn all(&self) -> HashMap<String, Lease> {
+        let asking = async {
+            let keys = self.store.keys().await.ok()?.filter_map(async |key| key.ok());
+            let found = keys.map(async |key| {
+                let value = self.store.get(&key).await.ok()??;
+                Some((container(&key)?, serde_json::from_slice(&value).ok()?))
+            });
+            let found = found.buffer_unordered(AT_ONCE).filter_map(async |found| found);
+            Some(found.collect().await)
+        };
+        timeout(LIST_LIMIT, asking).await.ok().flatten().unwrap_or_default()
     }
 
     /// Says of every agent of a runner that it is there, for as long as this runs.
@@ -248,6 +265,12 @@ fn key(container: &str) -> String {
     format!("agent.{segment}")
 }
 
+/// The container of a key.
+fn container(key: &str) -> Option<String> {
+    let segment = key.strip_prefix("agent.")?;
+    Some(decoded(&segment.replace('=', "%")))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -262,6 +285,7 @@ mod tests {
         for key in keys {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=.".contains(&byte);
             assert!(key.bytes().all(plain) && !key.ends_with('.'), "{key}");
+            assert!(container(&key).is_some_and(|name| names.contains(&&*name)), "{key}");
         }
     }
 }

@@ -40,8 +40,8 @@ pub(crate) use agent::{Asks, TERMINAL};
 pub(crate) use host::{First, first, pass, pass_terminal, refuse, welcome};
 pub(crate) use leases::{Lease, Leases};
 pub(crate) use link::{Link, Traffic};
-pub(crate) use reach::{Manner, is_loopback, reach};
-pub(crate) use registry::{Place, Registry, RunnerPlace, SshPlace, status_of_agent};
+pub(crate) use reach::{Manner, fetch, is_loopback, reach};
+pub(crate) use registry::{Place, Registry, RunnerPlace, SshPlace, status_of_agent, task_of};
 pub(crate) use runner::Runner;
 pub(crate) use socket::{Url, rules, terminal_rules, token};
 #[cfg(all(unix, feature = "cli"))]

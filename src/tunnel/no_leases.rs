@@ -1,5 +1,6 @@
 //! The same face as `leases` has, where there is no NATS.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::runner::Runner;
@@ -24,6 +25,10 @@ impl Leases {
     }
 
     pub(crate) async fn find(&self, _container: &str) -> Option<Lease> {
+        match *self {}
+    }
+
+    pub(crate) async fn all(&self) -> HashMap<String, Lease> {
         match *self {}
     }
 

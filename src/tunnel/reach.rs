@@ -3,16 +3,21 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::socket::{Url, ask};
 use crate::dial::Direct;
 use crate::error::{Code, Error, Phase, Result};
-use crate::http::Socket;
+use crate::http::{self, Socket};
 use crate::io::Connected;
 #[cfg(feature = "tls")]
 use crate::transport::{TlsTrust, https};
 
 /// Longest connect, over all addresses (reference table: outbound).
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest answer, from the request on (reference table: WS upgrade).
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// What may be gone through, and who is believed.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +46,33 @@ pub(crate) async fn reach(
     token: Option<&str>,
     manner: impl Into<Manner>,
 ) -> Result<(Socket, bool)> {
-    let manner = manner.into();
+    let stream = connect(url, manner.into()).await?;
+    ask(stream.io, &url.at, &format!("{}{path}", url.path), token).await
+}
+
+/// Reads the page `path` below a URL, `longest` bytes of it at most. `None` when there is none for who shows this token.
+///
+/// # Errors
+/// Those of [`reach`]; `ETIMEDOUT` after 10 s without the whole answer.
+pub(crate) async fn fetch(
+    url: &Url,
+    path: &str,
+    token: Option<&str>,
+    manner: Manner,
+    longest: usize,
+) -> Result<Option<Bytes>> {
+    let stream = connect(url, manner).await?;
+    let secret = token.map(|token| format!("Bearer {token}"));
+    let (at, path) = (url.at.to_string(), format!("{}{path}", url.path));
+    let reading = http::get(stream.io, &at, &path, secret.as_deref(), longest);
+    let read = tokio::time::timeout(READ_LIMIT, reading).await.unwrap_or_else(|_| {
+        let late = format!("{at} did not answer in time");
+        Err(Error::new(Code::System("ETIMEDOUT"), late).at(Phase::Tcp))
+    });
+    read.map(|(status, text)| (status == 200).then_some(text))
+}
+
+async fn connect(url: &Url, manner: Manner) -> Result<Connected> {
     if !url.secure && !manner.insecure && !is_loopback(&url.at.host) {
         return Err(Error::config(format!(
             "ws://{}: nobody may read along but on this machine",
@@ -54,8 +85,7 @@ pub(crate) async fn reach(
         let late = format!("nobody answered at {} in time", url.at);
         Err(Error::new(Code::System("ETIMEDOUT"), late).at(Phase::Tcp))
     })?;
-    let stream = if url.secure { covered(stream, url, manner).await? } else { stream };
-    ask(stream.io, &url.at, &format!("{}{path}", url.path), token).await
+    if url.secure { covered(stream, url, manner).await } else { Ok(stream) }
 }
 
 #[cfg(feature = "tls")]

@@ -83,6 +83,12 @@ impl Kind {
     }
 }
 
+/// The task whose container is called so, as the originals call them.
+pub(crate) fn task_of(container: &str) -> Option<i64> {
+    let name = container.strip_prefix("kohakuriver-")?;
+    name.strip_prefix("task-").or_else(|| name.strip_prefix("vps-"))?.parse().ok()
+}
+
 /// What `/api/status/ID` answers of a task that is known by its agent alone.
 pub(crate) fn status_of_agent(id: i64, container: &str, node: &str) -> Value {
     let kind = if container.contains("-vps-") { "vps" } else { "command" };
@@ -152,6 +158,17 @@ impl Registry {
             }
         }
         Ok(registry)
+    }
+
+    /// The tasks there are.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
+        self.tasks.keys().filter_map(|id| id.parse().ok())
+    }
+
+    /// The runners of nodes that are online, and what this host shows them.
+    pub(crate) fn runners(&self) -> impl Iterator<Item = (Url, Option<String>)> {
+        let online = self.nodes.values().filter(|node| node.status == "online");
+        online.filter_map(|node| Some((node.url.parse().ok()?, node.token.clone())))
     }
 
     pub(crate) fn task(&self, id: i64) -> Option<&Task> {

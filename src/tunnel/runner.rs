@@ -83,7 +83,7 @@ impl Runner {
     }
 
     /// Their containers' names, each with a number that no two of them have.
-    pub(super) fn names(&self) -> HashMap<String, u64> {
+    pub(crate) fn names(&self) -> HashMap<String, u64> {
         let agents = self.agents.lock();
         agents.iter().map(|(name, agent)| (name.clone(), agent.number)).collect()
     }

@@ -4,14 +4,22 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
+
 use super::frame::MAX_MESSAGE;
 use crate::error::{Code, Error, Phase, Result};
-use crate::http::{self, Head, Socket, SocketLimits, SocketRules, Upgrade, bearer, upgrade};
+use crate::http::{
+    self, Head, HeaderValue, Socket, SocketLimits, SocketRules, Upgrade, bearer, upgrade,
+};
 use crate::io::BoxIo;
 use crate::target::HostPort;
 
 /// Announces credits and half-close; the originals do not look at it.
 const PROTOCOL: &str = "alknet-tunnel.1";
+
+/// What a sub-protocol begins with that is none, but a token: its UTF-8 in base64url (RFC 4648 §5), for web pages, which can set no
+/// header of a WebSocket.
+const TOKEN: &str = "alknet-token.";
 
 /// Longest upgrade, here or there (reference table: log-in deadline, WS upgrade).
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
@@ -122,9 +130,16 @@ pub(crate) fn terminal_rules(name: &'static str) -> SocketRules {
     SocketRules { limits: SocketLimits { message: MAX_TEXT, ..LIMITS }, ..rules(name) }
 }
 
-/// The token that a request comes with: in its `Authorization`, else in its query.
+/// The token that a request comes with: in its `Authorization`, else as a sub-protocol, else in its query.
 pub(crate) fn token(head: &Head) -> Option<String> {
-    bearer(head).map(str::to_owned).or_else(|| http::query(head, "token"))
+    let offered = || head.headers.get_all("sec-websocket-protocol").iter().find_map(in_protocols);
+    bearer(head).map(str::to_owned).or_else(offered).or_else(|| http::query(head, "token"))
+}
+
+fn in_protocols(offered: &HeaderValue) -> Option<String> {
+    let offered = offered.to_str().ok()?.split(',');
+    let encoded = offered.filter_map(|name| name.trim().strip_prefix(TOKEN)).next()?;
+    String::from_utf8(Base64UrlUnpadded::decode_vec(encoded).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -142,17 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_in_the_header_or_in_the_query() {
-        let head = |uri: &str, header: Option<&str>| {
-            let request = http::Request::get(uri);
-            let request = match header {
-                Some(value) => request.header("authorization", value),
-                None => request,
-            };
+    fn a_token_is_in_the_header_or_among_the_protocols_or_in_the_query() {
+        let head = |uri: &str, header: &'static str, value: &'static str| {
+            let request = http::Request::get(uri).header(header, value);
             request.body(()).expect("a request").into_parts().0
         };
-        assert_eq!(token(&head("/a?token=q", Some("Bearer t"))).as_deref(), Some("t"));
-        assert_eq!(token(&head("/a?token=q", None)).as_deref(), Some("q"));
-        assert_eq!(token(&head("/a", Some("Basic t"))), None);
+        assert_eq!(token(&head("/a?token=q", "authorization", "Bearer t")).as_deref(), Some("t"));
+        assert_eq!(token(&head("/a?token=q", "host", "h")).as_deref(), Some("q"));
+        assert_eq!(token(&head("/a", "authorization", "Basic t")), None);
+        let offers = |value| token(&head("/a?token=q", "sec-websocket-protocol", value));
+        assert_eq!(offers("alknet-tunnel.1, alknet-token.dMO8a2Vu").as_deref(), Some("tüken"));
+        for none in ["alknet-tunnel.1", "alknet-token.!", "alknet-token._w"] {
+            assert_eq!(offers(none).as_deref(), Some("q"), "{none}");
+        }
     }
 }

@@ -44,9 +44,14 @@ impl Tokens {
             Error::config(format!("token file {shown}: line {}: not as it should be", e.line()))
         })?;
         let all = tokens.agents.values().chain(tokens.users.values().map(|user| &user.token));
-        if all.into_iter().any(|token| token.len() < SHORTEST) {
+        let is_token = |token: &String| {
+            token.len() >= SHORTEST && token.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if !all.into_iter().all(is_token) {
             let why = format!("token file {shown}: a token needs {SHORTEST} signs or more");
-            return Err(Error::config(why));
+            return Err(
+                Error::config(why).hint("of ASCII, as headers have no others, without blanks")
+            );
         }
         tokens.required = true;
         Ok(tokens)
@@ -65,15 +70,29 @@ impl Tokens {
 
     /// Whether a user may reach a task, or a host a runner.
     pub(crate) fn admits_user(&self, task: &str, token: Option<&str>) -> bool {
-        if !self.required {
-            return true;
-        }
+        self.scope(token).is_some_and(|scope| scope.has(task))
+    }
+
+    /// What who shows a token may reach; `None` for a token of nobody's.
+    pub(crate) fn scope(&self, token: Option<&str>) -> Option<Scope<'_>> {
         // All are looked at, so that the time tells nothing.
-        self.users.values().fold(false, |found, user| {
-            let may =
-                user.tasks.as_ref().is_none_or(|ids| ids.iter().any(|id| id == "*" || id == task));
-            found | (is(&user.token, token) & may)
-        })
+        let known = self.users.values().filter(|user| is(&user.token, token));
+        let lists: Vec<_> = known.map(|user| user.tasks.as_deref()).collect();
+        match self.required {
+            true if lists.is_empty() => None,
+            true => Some(Scope(lists)),
+            false => Some(Scope(vec![None])),
+        }
+    }
+}
+
+/// Tasks that somebody may reach: those of each list, where none is every task.
+pub(crate) struct Scope<'a>(Vec<Option<&'a [String]>>);
+
+impl Scope<'_> {
+    pub(crate) fn has(&self, task: &str) -> bool {
+        let in_list = |ids: &&[String]| ids.iter().any(|id| id == "*" || id == task);
+        self.0.iter().any(|list| list.as_ref().is_none_or(in_list))
     }
 }
 
@@ -112,5 +131,6 @@ mod tests {
         assert!(!tokens.admits_user("6", Some("token-of-user-u!")));
         assert!(tokens.admits_user("6", Some("token-of-all-all")));
         assert!(!tokens.admits_user("6", None));
+        assert!(tokens.scope(Some("token-of-nobody!")).is_none());
     }
 }

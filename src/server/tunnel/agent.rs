@@ -1,7 +1,9 @@
 //! The agent: a runner's requests × the services beside it.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,13 +15,16 @@ use crate::dial::{Dialer, Direct, Loopback};
 use crate::error::{Error, Result};
 use crate::forward::Forward;
 use crate::http::{Socket, segment};
-use crate::io::{Connected, Ends};
+use crate::io::{Connected, Ends, Relays};
 use crate::scope::Scope;
 use crate::target::{HostPort, Target};
-use crate::tunnel::{Asks, Link, Manner, TERMINAL, Url, reach, welcome};
+use crate::tunnel::{Asks, Link, Manner, TERMINAL, Traffic, Url, reach, welcome};
 
 /// Dialling a service, above what the dialer itself allows.
 const DIAL_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often what went over a link is added to what is shown of it.
+const COUNTED: Duration = Duration::from_secs(1);
 
 /// What an agent needs.
 #[derive(Clone)]
@@ -84,10 +89,14 @@ pub(crate) async fn run_agent(
 }
 
 /// A machine without an agent: its ports are dialled from here.
-pub(super) async fn machine(mut user: Socket, at: HostPort) {
+pub(super) async fn machine(mut user: Socket, at: HostPort, counts: &Relays) {
     if welcome(&mut user).await {
         let scope = Scope::new();
-        serve_asks(Arc::new(Machine(at.host)), user, false, &scope).await;
+        serve_asks(Arc::new(Machine(at.host)), user, false, &scope, |went| {
+            counts.up.fetch_add(went.received, Ordering::Relaxed);
+            counts.down.fetch_add(went.sent, Ordering::Relaxed);
+        })
+        .await;
     }
 }
 
@@ -142,21 +151,34 @@ async fn serve_container(options: &AgentOptions, socket: Socket, terminals: bool
     let scope = Scope::new();
     let services = Loopback { ports: options.ports.clone() };
     let container = Container { services, shell: options.shell.clone(), scope: scope.clone() };
-    serve_asks(Arc::new(container), socket, terminals, &scope).await
+    serve_asks(Arc::new(container), socket, terminals, &scope, |_| {}).await
 }
 
+/// `count` is told each second what went over since, and at the end.
 async fn serve_asks(
     dialer: Arc<dyn Dialer>,
     socket: Socket,
     terminals: bool,
     scope: &Scope,
+    count: impl Fn(Traffic),
 ) -> Error {
     let (link, wanted) = Link::acceptor(terminals);
     let forward = Forward::new(dialer, DIAL_LIMIT, MAX_SOCKETS);
     let asks = Asks { link: Arc::clone(&link), wanted };
     scope.spawn(forward.run(Box::new(asks), scope.clone()));
-    let why = link.drive(socket).await;
+    let why = tokio::select! {
+        why = link.drive(socket) => why,
+        never = tell_traffic(&link, &count) => match never {},
+    };
+    count(link.take_traffic());
     scope.cancel();
     scope.join(CLOSE_LIMIT).await;
     why
+}
+
+async fn tell_traffic(link: &Link, told: &impl Fn(Traffic)) -> Infallible {
+    loop {
+        tokio::time::sleep(COUNTED).await;
+        told(link.take_traffic());
+    }
 }

@@ -1,5 +1,6 @@
 //! The host at its sockets: from a task to its runner.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,9 +8,12 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::agent::machine;
-use super::{Desk, deny, json, nowhere, port, tokens};
+use super::list::{Sight, Traffic};
+use super::page::pages;
+use super::{Desk, deny, get_only, json, nowhere, port, tokens};
 use crate::config::Bind;
 use crate::error::Result;
 use crate::http::{Head, Message, Page, Site, Socket, Upgraded, query, segment};
@@ -51,7 +55,7 @@ impl HostOptions {
 
 pub(super) struct HostState {
     pub(super) registry: Registry,
-    tokens: Tokens,
+    pub(super) tokens: Tokens,
 }
 
 impl HostState {
@@ -67,6 +71,10 @@ pub(super) struct HostDesk {
     pub(super) options: HostOptions,
     pub(super) file: Option<PathBuf>,
     pub(super) leases: Option<Arc<Leases>>,
+    /// By task.
+    pub(super) traffic: Mutex<HashMap<i64, Arc<Traffic>>>,
+    /// Who was where, and when that was so.
+    pub(super) sight: tokio::sync::Mutex<Option<(Instant, Arc<Sight>)>>,
 }
 
 impl Desk for HostDesk {
@@ -76,9 +84,14 @@ impl Desk for HostDesk {
         session.admit = Some(Box::new(move |head, parts| desk.admit(head, task_and_port(parts))));
         let desk = Arc::clone(&self);
         terminal.admit = Some(Box::new(move |head, parts| desk.admit(head, task(parts))));
-        Site::default()
+        let desk = Arc::clone(&self);
+        pages(Site::default())
             .socket("/ws/forward/{}/{}", session)
             .socket("/ws/task/{}/terminal", terminal)
+            .page("/api/tasks", move |head, _, _| {
+                let desk = Arc::clone(&desk);
+                async move { desk.list(&head).await }.boxed()
+            })
             .page("/api/status/{}", move |head, parts, _| {
                 let desk = Arc::clone(&self);
                 async move { desk.status(&head, &parts).await }.boxed()
@@ -134,8 +147,8 @@ impl HostDesk {
     }
 
     async fn status(&self, head: &Head, parts: &[String]) -> Page {
-        if head.method.as_str() != "GET" {
-            return nowhere(head);
+        if let Some(no) = get_only(head) {
+            return no;
         }
         let state = Arc::clone(&self.state.lock());
         let id: Option<i64> = parts.first().and_then(|task| task.parse().ok());
@@ -177,7 +190,10 @@ impl HostDesk {
         let place = match found.map(|(_, place)| place).map_or(known, Ok) {
             Err(_) if state.registry.task(id).is_none() && !self.options.runners.is_empty() => {
                 return match self.search(id, path).await {
-                    Some(found) => pass(user, found.runner, found.said, found.extended).await,
+                    Some(found) => {
+                        let counts = self.count(id);
+                        pass(user, found.runner, found.said, found.extended, &counts).await;
+                    }
                     None => refuse(user, &format!("Error: Task {id} not found"), 1008).await,
                 };
             }
@@ -186,7 +202,7 @@ impl HostDesk {
         };
         let (url, container, token) = match place {
             Place::Runner { url, container, token } => (url, container, token),
-            Place::Direct(at) => return machine(user, at).await,
+            Place::Direct(at) => return machine(user, at, &self.count(id)).await,
         };
         match reach(&url, &path(&container), token.as_deref(), self.options.manner()).await {
             Err(error) => {
@@ -194,7 +210,7 @@ impl HostDesk {
             }
             Ok((mut runner, extended)) => match first(&mut runner).await {
                 First::Said(said) if said.to_text().is_ok_and(|text| text == "CONNECTED") => {
-                    pass(user, runner, said, extended).await;
+                    pass(user, runner, said, extended, &self.count(id)).await;
                 }
                 First::Said(said) => {
                     refuse(user, said.to_text().unwrap_or("Error: no answer"), 1011).await
@@ -225,11 +241,11 @@ impl HostDesk {
 
     async fn status_of(&self, state: &HostState, id: i64) -> Option<Value> {
         match state.registry.status(id) {
-            None => match self.find(state, id).await? {
-                (node, Place::Runner { container, .. }) => {
+            None => match self.find(state, id).await {
+                Some((node, Place::Runner { container, .. })) => {
                     Some(status_of_agent(id, &container, &node))
                 }
-                (_, Place::Direct(_)) => None,
+                _ => self.stray(state, id).await,
             },
             known => known,
         }

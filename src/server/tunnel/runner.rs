@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
+use super::list::AGENTS;
 use super::{Desk, deny, nowhere, port, tokens};
 use crate::error::Result;
 use crate::http::{Head, Page, Site, Upgraded};
@@ -41,11 +42,13 @@ impl Desk for RunnerDesk {
         terminal.admit = Some(Box::new(move |head, parts| desk.admit_terminal(head, parts)));
         let desk = Arc::clone(&self);
         agent.admit = Some(Box::new(move |head, parts| desk.admit_agent(head, parts)));
-        session.admit = Some(Box::new(move |head, parts| self.admit_session(head, parts)));
+        let desk = Arc::clone(&self);
+        session.admit = Some(Box::new(move |head, parts| desk.admit_session(head, parts)));
         Site::default()
             .socket("/ws/tunnel/{}", agent)
             .socket("/ws/forward/{}/{}", session)
             .socket("/ws/task/{}/terminal", terminal)
+            .page(AGENTS, move |head, _, _| ready(self.agents(&head)).boxed())
             .otherwise(|head, _, _| ready(nowhere(&head)).boxed())
     }
 

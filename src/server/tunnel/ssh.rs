@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::host::HostDesk;
 use crate::dial::Direct;
 use crate::error::Code;
-use crate::io::{BoxIo, Prefixed, Relays, relay};
+use crate::io::{BoxIo, Prefixed, relay};
 use crate::listen::Incoming;
 
 /// Limits of the original: for the line, its length, and the dial.
@@ -21,10 +21,10 @@ pub(super) async fn serve_ssh(incoming: Incoming, desk: Arc<HostDesk>) {
     let Ok(stream) = incoming.handshake.await else { return };
     let mut io = stream.io;
     match begin(&mut io, &desk).await {
-        Ok((rest, far)) => {
+        Ok((id, rest, far)) => {
             // What the client sent after its line is for SSH already.
             let near: BoxIo = Box::new(Prefixed::new(rest, io));
-            if let Err(e) = relay(near, far, &Relays::default()).await {
+            if let Err(e) = relay(near, far, &desk.count(id)).await {
                 tracing::debug!(kind = %e.kind(), "a proxied connection was reset");
             }
         }
@@ -39,7 +39,7 @@ pub(super) async fn serve_ssh(incoming: Incoming, desk: Arc<HostDesk>) {
     }
 }
 
-async fn begin(io: &mut BoxIo, desk: &HostDesk) -> Result<(Vec<u8>, BoxIo), String> {
+async fn begin(io: &mut BoxIo, desk: &HostDesk) -> Result<(i64, Vec<u8>, BoxIo), String> {
     let internal = |_| "Internal server error.".to_owned();
     let line = tokio::time::timeout(LINE_LIMIT, line(io));
     let (line, rest) =
@@ -58,7 +58,7 @@ async fn begin(io: &mut BoxIo, desk: &HostDesk) -> Result<(Vec<u8>, BoxIo), Stri
     };
     io.write_all(b"SUCCESS\n").await.map_err(internal)?;
     io.flush().await.map_err(internal)?;
-    Ok((rest, far))
+    Ok((id, rest, far))
 }
 
 /// The first line, and what came after it.

@@ -24,7 +24,9 @@ impl HostDesk {
         // The originals' runners know the task's name of the container, and ours the container's.
         let path = format!("/ws/task/{id}/terminal?container={}", segment(&container));
         match reach(&url, &path, token.as_deref(), self.options.manner()).await {
-            Ok((runner, _)) => pass_terminal(user, runner, extended).await,
+            Ok((runner, _)) => {
+                pass_terminal(user, runner, extended, &self.count(id)).await;
+            }
             Err(error) => {
                 refuse(user, &fault(&format!("Failed to connect to runner: {error}")), 1011).await;
             }
