@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { type Socket, connect as tcpConnect } from 'node:net'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { type AlknetServeOptions, connect, openSession } from '../index.js'
 import {
   closing,
@@ -15,6 +15,7 @@ import {
 } from './support/alknet.js'
 import { text as read, say } from './support/bytes.js'
 import { afterwards } from './support/cleanup.js'
+import { serveAlknet } from './support/cli.js'
 import { clientKey } from './support/keys.js'
 import { start } from './support/program.js'
 import { MSG, message, nameLists, RawSsh, rawKey, text, u32 } from './support/raw-ssh.js'
@@ -161,7 +162,14 @@ it('gives one key so many sessions and others theirs', async () => {
   const options = await reach(to.started)
   const sessions = [await openSession(options), await openSession(options)]
   for (const session of sessions) afterwards(() => session.close())
+  const full = { code: 'ERR_ALKNET_TOO_MANY_SESSIONS', phase: 'auth' }
+  for (const attempt of [openSession(options), connect(options)]) {
+    const refused = await rejection(attempt)
+    expect(refused).toMatchObject(full)
+    expect(String(refused)).toContain('too many sessions with this key')
+  }
   const raw = await to.raw().logIn(key)
+  expect(await rejection(openSession(options))).toMatchObject(full)
   const third = to.raw()
   await third.exchange()
   await third.askForAuth()
@@ -171,6 +179,23 @@ it('gives one key so many sessions and others theirs', async () => {
   raw.socket.destroy()
   await sessions[0]?.close()
   await expect.poll(async () => (await to.raw().logIn(key)).socket.destroyed).toBe(false)
+})
+
+it('takes 64 sessions of a key unless told otherwise, refuses the next at once, and logs that', async () => {
+  const { program, server: at, hostKey } = await serveAlknet()
+  const { path: identity } = await clientKey()
+  const open = () => openSession({ server: at, hostKeys: hostKey.fingerprint, identity })
+  for (let count = 0; count < 64; count++) {
+    const session = await open()
+    afterwards(() => session.close())
+  }
+  const line =
+    /INFO session refused remote_addr=127\.0\.0\.1 user=alknet key_fingerprint=SHA256:\S+ reason="too many sessions with this key"/
+  // So many lines about one source in a second are all that is logged.
+  await vi.waitFor(async () => {
+    expect(await rejection(open())).toMatchObject({ code: 'ERR_ALKNET_TOO_MANY_SESSIONS' })
+    expect(program.stderr).toMatch(line)
+  }, 20_000)
 })
 
 it('bounds what one session, and all of them, keep open or waiting', async () => {

@@ -16,6 +16,8 @@ pub enum Code {
     KeyInvalid,
     /// The server did not accept the key for this user.
     AuthRejected,
+    /// The server has as many sessions as it takes, in all or with this key.
+    TooManySessions,
     /// No host key was given or is known to compare the server's with.
     HostKeyUnknown,
     /// The server's host key is not one of those given or known.
@@ -57,6 +59,7 @@ impl Code {
             Self::Config => "ERR_ALKNET_CONFIG",
             Self::KeyInvalid => "ERR_ALKNET_KEY_INVALID",
             Self::AuthRejected => "ERR_ALKNET_AUTH_REJECTED",
+            Self::TooManySessions => "ERR_ALKNET_TOO_MANY_SESSIONS",
             Self::HostKeyUnknown => "ERR_ALKNET_HOST_KEY_UNKNOWN",
             Self::HostKeyChanged => "ERR_ALKNET_HOST_KEY_CHANGED",
             Self::HostKeyRevoked => "ERR_ALKNET_HOST_KEY_REVOKED",

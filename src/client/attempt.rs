@@ -141,7 +141,7 @@ fn has_spoken(error: &Error) -> bool {
 fn finality(error: &Error) -> u8 {
     match error.code() {
         code if code.is_permanent() => 2,
-        Code::AuthRejected => 1,
+        Code::AuthRejected | Code::TooManySessions => 1,
         _ => 0,
     }
 }

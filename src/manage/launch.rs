@@ -227,6 +227,7 @@ fn rebuilt(code: &str, message: String, phase: Option<&str>, hint: Option<String
         Code::Config,
         Code::KeyInvalid,
         Code::AuthRejected,
+        Code::TooManySessions,
         Code::HostKeyUnknown,
         Code::HostKeyChanged,
         Code::HostKeyRevoked,

@@ -9,7 +9,7 @@ use russh::{ChannelId, ChannelOpenFailure};
 
 use super::agent;
 use super::authenticate::{Applicant, authenticate};
-use super::core::{Core, EndGuard, session_error};
+use super::core::{Core, EndGuard, ended_by_server, session_error};
 use super::elastic::Elastic;
 use super::forwarded::{Forwarded, origin, refuse};
 use super::greeting::session_id;
@@ -84,6 +84,7 @@ pub(crate) async fn handshake(
     *phase.lock() = Phase::Auth;
     let (key_fingerprint, certificate) = log_in(&mut handle, &core, server, &login, agent).await?;
     link.logged_in();
+    stay(&core, server).await?;
     undo.0 = None;
     let info = Info {
         remote: transport.ends.remote,
@@ -101,6 +102,15 @@ pub(crate) async fn handshake(
     let handle = Arc::new(handle);
     core.set_inbox(Inbox::Client(Arc::downgrade(&handle)));
     Ok(Session { core, handle, refusals, forwarded, info: Arc::new(info) })
+}
+
+/// A server that has no room for the session says so at once after it has accepted the key.
+async fn stay(core: &Core, server: &str) -> Result<()> {
+    if core.link().settle().await {
+        return Ok(());
+    }
+    core.ended().await;
+    Err(handshake_error(core, server, &russh::Error::Disconnect, Phase::Auth))
 }
 
 /// Returns the fingerprint of the key that logged in, and its certificate.
@@ -371,8 +381,7 @@ impl client::Handler for Handler {
             client::DisconnectReason::ReceivedDisconnect(info) => {
                 let text: String =
                     info.message.chars().filter(|c| !c.is_control()).take(128).collect();
-                Error::new(Code::SessionClosed, format!("the server ended the session: {text}"))
-                    .at(Phase::Stream)
+                ended_by_server(info.reason_code, &text)
             }
             client::DisconnectReason::Error(error) => {
                 self.core.0.set_failure(session_error(&self.core.0, &error));

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use russh::ChannelId;
+use russh::{ChannelId, Disconnect};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
@@ -297,5 +297,18 @@ pub(super) fn session_error(core: &Core, error: &russh::Error) -> Error {
             lost(format!("the connection was lost: {how}"))
         }
         other => Error::new(Code::Protocol, format!("SSH: {other}")).at(Phase::Stream),
+    }
+}
+
+/// What a server's last words mean for a client's session.
+pub(super) fn ended_by_server(reason: Disconnect, text: &str) -> Error {
+    match reason {
+        Disconnect::TooManyConnections => {
+            Error::new(Code::TooManySessions, format!("the server takes no more sessions: {text}"))
+                .at(Phase::Auth)
+                .hint("close one, or raise limits.maxSessions or maxSessionsPerKey at the server")
+        }
+        _ => Error::new(Code::SessionClosed, format!("the server ended the session: {text}"))
+            .at(Phase::Stream),
     }
 }

@@ -253,6 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Elastic<S> {
         this.link.written.advance(this.taken, this.flushed);
         let read = this.poll_read_some(cx, buf);
         if read.is_pending() {
+            this.link.is_idle();
             this.link.tell_now();
             if this.falls_silent(cx) {
                 return Poll::Ready(Err(this.link.failed(io::ErrorKind::TimedOut.into())));
@@ -306,6 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.link.leaves();
         this.link.reader.register(cx.waker());
         this.check()?;
         // Nobody is there to wait for.

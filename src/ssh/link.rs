@@ -30,6 +30,10 @@ pub(crate) struct Link {
     pub(super) reader: AtomicWaker,
     pub(super) logged_in: AtomicBool,
     pub(super) failure: OnceLock<io::ErrorKind>,
+    /// Somebody waits for [`Link::settle`].
+    settling: AtomicBool,
+    settled: Notify,
+    leaving: AtomicBool,
     /// Consumers to be told that bytes have come, and how many bytes those are.
     news: Mutex<News>,
     pub(super) written: Written,
@@ -58,6 +62,7 @@ impl Link {
     /// Ends the session at its next poll, whatever it is waiting for.
     pub(crate) fn kill(&self) {
         self.killed.store(true, Ordering::Release);
+        self.leaves();
         self.reader.wake();
         self.drained.notify_waiters();
     }
@@ -65,6 +70,27 @@ impl Link {
     /// Lifts the pre-login byte budget.
     pub(crate) fn logged_in(&self) {
         self.logged_in.store(true, Ordering::Release);
+    }
+
+    /// Waits until the session has read all that has come. `false`: it is ending, and why is told when it has. Cancel-safe.
+    pub(super) async fn settle(&self) -> bool {
+        self.settling.store(true, Ordering::Release);
+        self.reader.wake();
+        self.settled.notified().await;
+        !self.leaving.load(Ordering::Acquire)
+    }
+
+    /// The session has nothing more to read now.
+    pub(super) fn is_idle(&self) {
+        if self.settling.load(Ordering::Acquire) && self.settling.swap(false, Ordering::AcqRel) {
+            self.settled.notify_one();
+        }
+    }
+
+    /// The session ends: it writes no more.
+    pub(super) fn leaves(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.settled.notify_one();
     }
 
     /// How the transport failed, if it did.

@@ -8,6 +8,7 @@ use russh::server::Auth;
 use tokio::sync::watch;
 
 use super::accept::Door;
+use super::session::Info;
 use crate::auth::{
     self, AuthorizedKeys, CertificateInfo, KeyRing, KeyRules, Limits, Offence, fingerprint,
 };
@@ -199,6 +200,16 @@ impl Attempts {
     /// The rules of what may log in. The client gets one answer, after one time, whatever stands against it.
     fn judge(&self, user: &str, proof: &Proof) -> Result<Arc<KeyRules>, &'static str> {
         proof.admit(&self.ring.list(), user, self.source)
+    }
+
+    /// Writes the line about somebody who has logged in and for whom there is no room.
+    pub(super) fn log_full(&self, info: &Info, reason: &'static str) {
+        if self.door.as_ref().is_some_and(|door| !door.may_log()) {
+            return;
+        }
+        let remote_addr = self.source.map(|source| source.to_string()).unwrap_or_default();
+        let (user, key_fingerprint) = (printable(&info.user), &info.key_fingerprint);
+        tracing::info!(%remote_addr, %user, %key_fingerprint, reason, "session refused");
     }
 
     fn log(&self, user: &str, proof: &Proof, result: &'static str, reason: &'static str) {

@@ -156,7 +156,10 @@ impl server::Handler for Handler {
         }
         match self.door.log_in(&self.info.key_fingerprint) {
             Ok(member) => self.member = member,
-            Err(why) => return session.disconnect(Disconnect::TooManyConnections, why, ""),
+            Err(why) => {
+                self.attempts.log_full(&self.info, why);
+                return session.disconnect(Disconnect::TooManyConnections, why, "");
+            }
         }
         core.link().logged_in();
         Ok(())
