@@ -78,6 +78,24 @@ describeWith('nats-server', 'topics whose events are kept', () => {
     expect([...late.errors, ...all.errors, ...publisher.errors]).toEqual([])
   })
 
+  it('that came together are stored together, and each is where one may go on', async () => {
+    const server = await serverOn(await natsCluster(1, { jetStream: true }))
+    const [publisher, early] = [await client(server), await client(server)]
+    const first = early.subscribe('orders', { limit: 10_000 })
+    await ready(early)
+    for (const number of numbers(0, 5000)) publisher.dispatchEvent(event('orders', number))
+    const heard = await take(first, 5000)
+    expect(details(heard)).toEqual(numbers(0, 5000))
+    const seqs = heard.map(({ seq }) => seq ?? 0)
+    expect(seqs.every((seq, at) => at === 0 || seq > (seqs[at - 1] ?? 0))).toBe(true)
+    for (const at of [0, 1234, 3000, 4998]) {
+      const late = await client(server)
+      const rest = late.subscribe('orders', { since: seqs[at] ?? 0, limit: 10_000 })
+      expect(details(await take(rest, 4999 - at))).toEqual(numbers(at + 1, 5000))
+      expect(late.errors).toEqual([])
+    }
+  })
+
   it('are as before for who asks for nothing: from now on, the sender’s key in them, echo by choice', async () => {
     const server = await serverOn(await natsCluster(1, { jetStream: true }))
     const [publisher, own] = [await client(server), await client(server, { echo: false })]
@@ -158,7 +176,7 @@ describeWith('nats-server', 'topics whose events are kept', () => {
       const probe = await client(server)
       expect(details(await take(probe.subscribe('orders', { since: 0 }), 1))).toEqual([1])
     }, 20_000)
-    const events = subscriber.subscribe('orders', { since: 1000 })
+    const events = subscriber.subscribe('orders', { since: 2 ** 40 })
     expect(details(await take(events, 1))).toEqual([1])
     expect(subscriber.errors).toMatchObject([{ code: 'ENODATA' }])
   })

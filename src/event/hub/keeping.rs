@@ -2,19 +2,44 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
 use super::access::BusAction;
 use super::end::End;
-use super::kept::{NUMBER, REPLAYING, frames};
+use super::kept::{NUMBER, REPLAYING, TOGETHER, frames, last_of};
 use super::member::{Leaving, Session};
 use super::{Hub, Member, Reach};
 use crate::event::codec::HEADER;
 use crate::event::envelope::Envelope;
 
+/// Bytes of events that are stored as one message, unless one is longer: as much as a stream gives at once.
+const MESSAGE: usize = 64 * 1024;
+
+/// Events that are stored as one message.
+#[derive(Default)]
+struct Together {
+    frames: BytesMut,
+    count: u64,
+}
+
+impl Together {
+    fn is_full_for(&self, frame: &Bytes) -> bool {
+        self.count == TOGETHER || (self.count > 0 && self.frames.len() + frame.len() > MESSAGE)
+    }
+
+    fn add(&mut self, frame: Bytes) {
+        match self.count {
+            // Most often it is alone.
+            0 => self.frames = frame.into(),
+            _ => self.frames.extend_from_slice(&frame),
+        }
+        self.count += 1;
+    }
+}
+
 impl Session {
-    /// Has frames of one topic kept, one after the other: the next one is not taken before.
+    /// Has frames of one topic kept, those that came together as one message: what comes then is not taken before.
     pub(super) async fn keep(&mut self, topic: &str, all: Bytes, count: u64) -> Result<(), End> {
         let (hub, member) = self.parts();
         hub.counters.published.add(count);
@@ -23,12 +48,30 @@ impl Session {
         if let Some(crowded) = crowded {
             self.meanwhile(async move { crowded.outbox.room().await }).await?;
         }
+        let mut together = Together::default();
         for frame in frames(&all) {
             if frame.len() - HEADER + NUMBER > hub.limits.max_frame {
                 hub.counters.too_large.add(1);
                 self.refuse(BusAction::Publish, topic, "too_large");
-            } else if !self.meanwhile(hub.keep(topic, frame, member.id)).await? {
-                hub.counters.cluster.add(1);
+                continue;
+            }
+            if together.is_full_for(&frame) {
+                self.keep_together(topic, std::mem::take(&mut together)).await?;
+            }
+            together.add(frame);
+        }
+        self.keep_together(topic, together).await
+    }
+
+    async fn keep_together(&mut self, topic: &str, events: Together) -> Result<(), End> {
+        if events.count == 0 {
+            return Ok(());
+        }
+        let (hub, member) = self.parts();
+        let Together { frames, count } = events;
+        if !self.meanwhile(hub.keep(topic, frames.freeze(), member.id)).await? {
+            hub.counters.cluster.add(count);
+            for _ in 0..count {
                 self.refuse(BusAction::Publish, topic, "not_kept");
             }
         }
@@ -57,9 +100,10 @@ impl Session {
         };
         // A number that has not been given yet is of a store that is gone.
         let last = last.max(position);
-        let since =
-            since.map(|since| if since > last.max(hub.position(topic)) { 0 } else { since });
-        let from = since.map_or(last, |since| since.max(first.saturating_sub(1)));
+        let newest = last_of(last.max(hub.position(topic)));
+        let since = since.map(|since| if since > newest { 0 } else { since });
+        let oldest = last_of(first.saturating_sub(1));
+        let from = since.map_or(last_of(last), |since| since.max(oldest));
         let payload = json!({ "topic": topic, "seq": from });
         self.tell(Envelope { kind: "__subscribed".into(), id: String::new(), payload });
         if since.is_some() {

@@ -1,5 +1,6 @@
 //! What the hub does with events that are kept: each has a number, and a subscriber gets it once, be it from the store or as it comes.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +16,24 @@ use crate::event::codec::HEADER;
 /// What a subscriber hears after while it is sent what was kept.
 pub(super) const REPLAYING: u64 = u64::MAX;
 
+/// Events that are stored together are one message of the store, of which each has so many numbers: one for an event. Of longer messages,
+/// which servers make that keep nothing themselves, the first events share one.
+pub(super) const TOGETHER: u64 = 2048;
+
+/// The number of the last event of a message; of message 0, what is before the first.
+pub(super) const fn last_of(message: u64) -> u64 {
+    message.saturating_mul(TOGETHER).saturating_add(TOGETHER - 1)
+}
+
+/// The last message that was heard to its end by who has heard an event of that number.
+pub(super) const fn heard_to_its_end(number: u64) -> u64 {
+    if number % TOGETHER == TOGETHER - 1 {
+        number / TOGETHER
+    } else {
+        (number / TOGETHER).saturating_sub(1)
+    }
+}
+
 /// Bytes that a number takes in a frame, at most.
 pub(super) const NUMBER: usize = r#","seq":18446744073709551615"#.len();
 
@@ -24,9 +43,9 @@ impl Hub {
         self.cluster.get().is_some_and(|cluster| cluster.keeps(topic))
     }
 
-    pub(super) fn keep(&self, topic: &str, frame: Bytes, author: u64) -> BoxFuture<'static, bool> {
+    pub(super) fn keep(&self, topic: &str, frames: Bytes, author: u64) -> BoxFuture<'static, bool> {
         match self.cluster.get() {
-            Some(cluster) => cluster.keep(topic, frame, author),
+            Some(cluster) => cluster.keep(topic, frames, author),
             None => future::ready(false).boxed(),
         }
     }
@@ -44,27 +63,27 @@ impl Hub {
         }
     }
 
-    /// The number of the last event of a topic that was handed on as it came.
+    /// The last message of a topic whose events were handed on as they came.
     pub(super) fn position(&self, topic: &str) -> u64 {
         let topics = self.topics.read();
         topics.named.get(topic).map_or(0, |topic| topic.reached.load(Ordering::Relaxed))
     }
 
-    /// Hands on an event as it comes. Returns a subscriber that should be waited for.
+    /// Hands on a message's events as it comes. Returns a subscriber that should be waited for.
     pub(super) fn receive_kept(&self, topic: &str, event: &Kept) -> Option<Arc<Member>> {
         let topics = self.topics.read();
         let topic = topics.named.get(topic)?;
-        if topic.reached.fetch_max(event.number, Ordering::Relaxed) >= event.number {
+        if topic.reached.fetch_max(event.message, Ordering::Relaxed) >= event.message {
             return None;
         }
-        let (frames, count) = self.numbered(event)?;
+        let (frames, count) = self.numbered(event, 0)?;
         if event.author.is_none() {
             self.counters.received.add(count);
         }
         let mut crowded = None;
         for subscriber in &topic.subscribers {
             let own = event.author == Some(subscriber.member.id) && !subscriber.echo;
-            if own || event.number <= subscriber.after {
+            if own || event.message <= subscriber.after {
                 continue;
             }
             match subscriber.member.outbox.push(&frames, count, self.limits.max_queue, SLOW) {
@@ -76,9 +95,9 @@ impl Hub {
         crowded.map(Arc::clone)
     }
 
-    /// Sends an event to one subscriber; whether that is still there.
-    pub(super) fn send_kept(&self, member: &Member, event: &Kept) -> bool {
-        let Some((frames, count)) = self.numbered(event) else { return true };
+    /// Sends a message's events to one subscriber, those beyond number `after`; whether that is still there.
+    pub(super) fn send_kept(&self, member: &Member, event: &Kept, after: u64) -> bool {
+        let Some((frames, count)) = self.numbered(event, after) else { return true };
         match member.outbox.push(&frames, count, self.limits.max_queue, SLOW) {
             Pushed::Taken | Pushed::Crowded => true,
             Pushed::Overflow(lost) => {
@@ -89,7 +108,7 @@ impl Hub {
         }
     }
 
-    /// Has a subscriber that got all up to `reached` hear what comes after; false when more than that has come already.
+    /// Has a subscriber that got all up to message `reached` hear what comes after; false when more than that has come already.
     pub(super) fn join_in(&self, topic: &str, member: &Member, reached: u64) -> bool {
         // Under this lock nothing is handed on.
         let mut topics = self.topics.write();
@@ -104,25 +123,34 @@ impl Hub {
         true
     }
 
-    /// An event's frames with its number in them, and how many these are.
-    fn numbered(&self, event: &Kept) -> Option<(Bytes, u64)> {
-        let number = format!(r#","seq":{}}}"#, event.number);
-        let mut numbered = BytesMut::with_capacity(event.frames.len() + NUMBER);
-        let mut count = 0;
-        for frame in frames(&event.frames) {
-            let body = frame.get(HEADER..).and_then(|body| body.strip_suffix(b"}"));
-            let length = body.map_or(0, <[u8]>::len) + number.len();
-            let (Some(body), Ok(announced)) = (body, u32::try_from(length)) else { continue };
-            numbered.put_u32(announced);
-            numbered.put_slice(body);
-            numbered.put_slice(number.as_bytes());
-            count += 1;
-        }
-        if count == 0 {
+    /// A message's frames beyond number `after`, each with its number in it, and how many these are.
+    fn numbered(&self, event: &Kept, after: u64) -> Option<(Bytes, u64)> {
+        let together = frames(&event.frames).count() as u64;
+        if together == 0 {
             self.counters.invalid.add(1);
             return None;
         }
-        Some((numbered.freeze(), count))
+        let mut numbered = BytesMut::with_capacity(event.frames.len() + NUMBER * together as usize);
+        let mut count = 0;
+        for (place, frame) in (1..).zip(frames(&event.frames)) {
+            let number = last_of(event.message) - (together - place).min(TOGETHER - 1);
+            let Some(body) = frame.get(HEADER..).and_then(|body| body.strip_suffix(b"}")) else {
+                self.counters.invalid.add(1);
+                continue;
+            };
+            if number <= after {
+                continue;
+            }
+            let at = numbered.len();
+            numbered.put_u32(0);
+            numbered.put_slice(body);
+            // Writing to memory does not fail.
+            let _ = write!(numbered, r#","seq":{number}}}"#);
+            let length = (numbered.len() - at - HEADER) as u32;
+            numbered[at..at + HEADER].copy_from_slice(&length.to_be_bytes());
+            count += 1;
+        }
+        (count > 0).then(|| (numbered.freeze(), count))
     }
 }
 
@@ -134,4 +162,39 @@ pub(super) fn frames(all: &Bytes) -> impl Iterator<Item = Bytes> {
         let length = HEADER + usize::try_from(u32::from_be_bytes(*header)).ok()?;
         (length <= rest.len()).then(|| rest.split_to(length))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_a_message_have_numbers_of_their_own_and_the_last_is_known_before_it_is_read() {
+        let hub = Hub::new(crate::event::BusLimits::default());
+        let mut all = BytesMut::new();
+        for text in [r#"{"payload":1}"#, r#"{"payload":22}"#, r#"{"payload":333}"#] {
+            crate::event::encode(text.as_bytes(), 100, &mut all).unwrap();
+        }
+        let event = Kept { message: 7, author: None, frames: all.freeze() };
+        let heard = |after| {
+            let (frames_, count) = hub.numbered(&event, after)?;
+            let texts =
+                frames(&frames_).map(|frame| String::from_utf8(frame[HEADER..].to_vec()).unwrap());
+            let texts: Vec<_> = texts.collect();
+            assert_eq!(texts.len() as u64, count);
+            Some(texts)
+        };
+        let last = last_of(7);
+        let expected = [
+            format!(r#"{{"payload":1,"seq":{}}}"#, last - 2),
+            format!(r#"{{"payload":22,"seq":{}}}"#, last - 1),
+            format!(r#"{{"payload":333,"seq":{last}}}"#),
+        ];
+        assert_eq!(heard(0).unwrap(), expected);
+        assert_eq!(heard(last_of(6)).unwrap(), expected);
+        assert_eq!(heard(last - 2).unwrap(), expected[1..]);
+        assert_eq!(heard(last), None);
+        assert_eq!([last_of(6), last - 2, last].map(heard_to_its_end), [6, 6, 7]);
+        assert_eq!(heard_to_its_end(0), 0);
+    }
 }

@@ -131,7 +131,7 @@ struct Topics {
 #[derive(Default)]
 struct Topic {
     subscribers: Vec<Subscriber>,
-    /// If its events are kept: the number of the last one that was handed on as it came.
+    /// If its events are kept: the last message of them that was handed on as it came.
     #[cfg(feature = "nats")]
     reached: AtomicU64,
 }
@@ -140,7 +140,7 @@ struct Subscriber {
     member: Arc<Member>,
     /// Whether it hears its own events.
     echo: bool,
-    /// Of events that are kept it hears those with greater numbers.
+    /// Of events that are kept it hears those of later messages.
     #[cfg_attr(not(feature = "nats"), expect(dead_code))]
     after: u64,
 }
@@ -159,14 +159,14 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     /// Whether events of a topic are kept for those who are away: then they are not published, but kept.
     fn keeps(&self, topic: &str) -> bool;
 
-    /// Keeps a frame of a member. Ready, with whether it is kept, when that is known.
-    fn keep(&self, topic: &str, frame: Bytes, author: u64) -> BoxFuture<'static, bool>;
+    /// Keeps frames of a member, as one message. Ready, with whether they are kept, when that is known.
+    fn keep(&self, topic: &str, frames: Bytes, author: u64) -> BoxFuture<'static, bool>;
 
-    /// Of a kept topic that is wanted: the numbers of the first event that is kept, and of the last one that will not come by itself.
+    /// Of a kept topic that is wanted: the first message that is kept, and the last one that will not come by itself.
     /// Nothing when that is not to be learnt in time.
     fn begun(&self, topic: &str) -> BoxFuture<'static, Option<(u64, u64)>>;
 
-    /// Sends a member what was kept after that number, and what comes then.
+    /// Sends a member the events that were kept after that number, and what comes then.
     fn replay(&self, topic: &str, after: u64, member: &Arc<Member>);
 }
 

@@ -144,8 +144,8 @@ impl Cluster for Nats {
         self.store.keeps(topic)
     }
 
-    fn keep(&self, topic: &str, frame: Bytes, author: u64) -> BoxFuture<'static, bool> {
-        Arc::clone(&self.store).keep(topic.into(), frame, author).boxed()
+    fn keep(&self, topic: &str, frames: Bytes, author: u64) -> BoxFuture<'static, bool> {
+        Arc::clone(&self.store).keep(topic.into(), frames, author).boxed()
     }
 
     fn begun(&self, topic: &str) -> BoxFuture<'static, Option<(u64, u64)>> {

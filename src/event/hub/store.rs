@@ -19,6 +19,7 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::kept::heard_to_its_end;
 use super::nats::{subject, token};
 use super::{Hub, Member};
 use crate::error::{Code, Error, Phase, Result};
@@ -84,13 +85,13 @@ impl Store {
         self.kept.contains_key(topic)
     }
 
-    /// Stores a frame; whether it is stored. Repeats do not store it twice.
-    pub(super) async fn keep(self: Arc<Self>, topic: Box<str>, frame: Bytes, author: u64) -> bool {
+    /// Stores frames as one message; whether they are stored. Repeats do not store them twice.
+    pub(super) async fn keep(self: Arc<Self>, topic: Box<str>, frames: Bytes, author: u64) -> bool {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:016x}-{author}-{number}", self.id);
         let deadline = Instant::now() + STORE_LIMIT;
         loop {
-            let event = PublishMessage::build().payload(frame.clone()).message_id(&id);
+            let event = PublishMessage::build().payload(frames.clone()).message_id(&id);
             let sending = async {
                 let answer = self.context.send_publish(subject(&topic), event).await.ok()?;
                 answer.await.ok()
@@ -105,7 +106,7 @@ impl Store {
         }
     }
 
-    /// Hands on what comes of a topic from now on, and tells `begun` the number of the last event before.
+    /// Hands on what comes of a topic from now on, and tells `begun` the number of the last message before.
     pub(super) async fn follow(
         self: Arc<Self>,
         topic: Box<str>,
@@ -116,7 +117,7 @@ impl Store {
         loop {
             if let Some(mut events) = self.events(&topic, last + 1).await {
                 while let Some(event) = events.next().await {
-                    last = event.number;
+                    last = event.message;
                     let Some(hub) = self.hub.upgrade() else { return };
                     let crowded = hub.receive_kept(&topic, &event);
                     drop(hub);
@@ -129,7 +130,7 @@ impl Store {
         }
     }
 
-    /// The numbers of the first and the last event that are kept.
+    /// The numbers of the first and the last message that are kept.
     pub(super) async fn bounds(&self, topic: &str) -> (u64, u64) {
         loop {
             if let Some(State { first_sequence, last_sequence, .. }) = self.state(topic).await {
@@ -139,9 +140,9 @@ impl Store {
         }
     }
 
-    /// Sends a member what is kept after number `reached`; from there on it hears what comes.
-    pub(super) async fn replay(self: Arc<Self>, topic: Box<str>, reached: u64, to: Arc<Member>) {
-        let mut reached = reached;
+    /// Sends a member the events that are kept after number `after`; from there on it hears what comes.
+    pub(super) async fn replay(self: Arc<Self>, topic: Box<str>, after: u64, to: Arc<Member>) {
+        let mut reached = heard_to_its_end(after);
         loop {
             let (first, last) = self.bounds(&topic).await;
             reached = reached.max(first.saturating_sub(1));
@@ -151,11 +152,11 @@ impl Store {
             let Some(mut events) = self.events(&topic, reached + 1).await else { continue };
             while let Ok(Some(event)) = tokio::time::timeout(STALLED, events.next()).await {
                 let Some(hub) = self.hub.upgrade() else { return };
-                if !hub.send_kept(&to, &event) {
+                if !hub.send_kept(&to, &event, after) {
                     return;
                 }
                 drop(hub);
-                reached = event.number;
+                reached = event.message;
                 to.outbox.calm().await;
                 if reached >= last && self.joins_in(&topic, &to, reached) {
                     return;
@@ -179,7 +180,7 @@ impl Store {
         Some(asking.await.ok()?.ok()?.state)
     }
 
-    /// The events of a topic from a number on, until whoever sends them is gone.
+    /// The events of a topic from a message on, until whoever sends them is gone.
     async fn events(&self, topic: &str, from: u64) -> Option<Events> {
         let stream = self.context.get_stream_no_info(self.kept.get(topic)?).await.ok()?;
         let asking = async {
@@ -200,12 +201,12 @@ impl Store {
     }
 }
 
-/// An event as it is kept.
+/// Events as they are kept: a message of the store.
 pub(super) struct Kept {
-    pub(super) number: u64,
+    pub(super) message: u64,
     /// The member that published it, if it was one of this hub.
     pub(super) author: Option<u64>,
-    /// Whole frames: one, but from servers that keep nothing.
+    /// Whole frames, of events that came together.
     pub(super) frames: Bytes,
 }
 
@@ -221,10 +222,10 @@ impl Events {
     async fn next(&mut self) -> Option<Kept> {
         let message = self.messages.next().await?.ok()?;
         let info = message.info().ok()?;
-        let (number, place) = (info.stream_sequence, info.consumer_sequence);
+        let (sequence, place) = (info.stream_sequence, info.consumer_sequence);
         self.place += 1;
         (place == self.place).then(|| Kept {
-            number,
+            message: sequence,
             author: author(&message, self.hub),
             frames: message.payload.clone(),
         })
