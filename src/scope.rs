@@ -33,6 +33,8 @@ impl Scope {
     /// Runs `future` until it is done or the scope is cancelled. Callable from any thread.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         let token = self.token.clone();
+        // A future that is handed on by value has room in each of the hands, for as long as the task lives: three times its size.
+        let future = Box::pin(future);
         self.tasks.spawn_on(
             async move {
                 token.run_until_cancelled(future).await;

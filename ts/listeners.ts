@@ -14,10 +14,12 @@ interface Registration {
   release?: () => void
 }
 
-/** A topic's registrations. As on the platform, a listener may be there once for each phase. */
-type Topic = {
-  bubbling: Map<ListenerCallback, Registration>
-  capturing: Map<ListenerCallback, Registration>
+type Registrations = Map<ListenerCallback, Registration>
+
+/** A topic's registrations, by phase: as on the platform, a listener may be there once for each. */
+interface Topic {
+  bubbling?: Registrations
+  capturing?: Registrations
 }
 
 export interface ListenerObserver {
@@ -57,10 +59,10 @@ export class Listeners {
     if (this.#phase(topic, capture)?.has(callback)) return
     if (!this.#topics.has(topic)) {
       this.#observer.adding(topic)
-      this.#topics.set(topic, { bubbling: new Map(), capturing: new Map() })
+      this.#topics.set(topic, {})
     }
     const registration = this.#register(topic, callback, capture, once)
-    this.#phase(topic, capture)?.set(callback, registration)
+    this.#note(topic, capture, callback, registration)
     add.call(this.#target, topic, registration.call, { capture, once, passive })
     if (signal === undefined) return
     const abort = () => this.remove(topic, callback, capture)
@@ -81,7 +83,7 @@ export class Listeners {
   clear(): void {
     for (const [topic, phases] of this.#topics) {
       for (const capture of [false, true]) {
-        for (const { call, release } of phases[capture ? 'capturing' : 'bubbling'].values()) {
+        for (const { call, release } of phases[phaseOf(capture)]?.values() ?? []) {
           remove.call(this.#target, topic, call, { capture })
           release?.()
         }
@@ -108,8 +110,20 @@ export class Listeners {
     return { call }
   }
 
-  #phase(topic: string, capture: boolean): Map<ListenerCallback, Registration> | undefined {
-    return this.#topics.get(topic)?.[capture ? 'capturing' : 'bubbling']
+  #phase(topic: string, capture: boolean): Registrations | undefined {
+    return this.#topics.get(topic)?.[phaseOf(capture)]
+  }
+
+  #note(
+    topic: string,
+    capture: boolean,
+    callback: ListenerCallback,
+    registration: Registration,
+  ): void {
+    const phases = this.#topics.get(topic)
+    if (phases === undefined) return
+    phases[phaseOf(capture)] ??= new Map()
+    phases[phaseOf(capture)]?.set(callback, registration)
   }
 
   #forget(topic: string, callback: ListenerCallback, capture: boolean): void {
@@ -117,11 +131,13 @@ export class Listeners {
     const registrations = this.#phase(topic, capture)
     registrations?.get(callback)?.release?.()
     registrations?.delete(callback)
-    if (phases === undefined || phases.bubbling.size + phases.capturing.size > 0) return
+    if (phases === undefined || phases.bubbling?.size || phases.capturing?.size) return
     this.#topics.delete(topic)
     this.#observer.removed(topic)
   }
 }
+
+const phaseOf = (capture: boolean) => (capture ? 'capturing' : 'bubbling')
 
 // The target overrides these two.
 const add = EventTarget.prototype.addEventListener

@@ -3,47 +3,51 @@
  */
 import { AlknetError } from './errors.js'
 
+/** Most targets have no such topic: what is needed for it is made when there is one. */
 export class Positions {
   /** Number of the last event heard, or of the one before the first to be heard. */
-  readonly #heard = new Map<string, number>()
+  #heard: Map<string, number> | undefined
   /** What was asked for on the present stream and not answered yet. */
-  readonly #asked = new Map<string, number>()
+  #asked: Map<string, number> | undefined
 
   /** Where a subscription to `topic` begins, once it is made. */
   begin(topic: string, since: number): void {
-    this.#heard.set(topic, since)
+    this.heard(topic, since)
   }
 
   /** What a subscription to `topic` asks for. */
   ask(topic: string): number | undefined {
-    const since = this.#heard.get(topic)
-    if (since !== undefined) this.#asked.set(topic, since)
+    const since = this.#heard?.get(topic)
+    if (since === undefined) return undefined
+    this.#asked ??= new Map()
+    this.#asked.set(topic, since)
     return since
   }
 
   /** The bus sends what comes after number `seq`. Answers what is wrong with that. */
   answered(topic: string, seq: number | undefined): AlknetError | undefined {
-    const asked = this.#asked.get(topic)
-    this.#asked.delete(topic)
+    const asked = this.#asked?.get(topic)
+    this.#asked?.delete(topic)
     if (seq === undefined) return asked === undefined ? undefined : lost(topic, asked, 'nothing')
-    if (asked === undefined) this.heard(topic, Math.max(seq, this.#heard.get(topic) ?? 0))
-    else this.#heard.set(topic, seq)
+    if (asked === undefined) this.heard(topic, Math.max(seq, this.#heard?.get(topic) ?? 0))
+    else this.heard(topic, seq)
     // To ask for all there is, 0, is to miss nothing.
     return asked && seq !== asked ? lost(topic, asked, `${seq + 1} on`) : undefined
   }
 
   heard(topic: string, seq: number): void {
+    this.#heard ??= new Map()
     this.#heard.set(topic, seq)
   }
 
   forget(topic: string): void {
-    this.#heard.delete(topic)
-    this.#asked.delete(topic)
+    this.#heard?.delete(topic)
+    this.#asked?.delete(topic)
   }
 
   /** Another stream takes the place of the one that all was asked on. */
   detach(): void {
-    this.#asked.clear()
+    this.#asked = undefined
   }
 }
 

@@ -31,72 +31,87 @@ export class PeerSubscriptions {
   }
 }
 
-/** What the peer has confirmed. Its confirmations come in the order of our subscriptions. */
+/** How far a subscription of ours has come: it is sent, or confirmed. */
+type Progress = 'sent' | 'confirmed'
+
+/**
+ * What the peer has confirmed. Its confirmations come in the order of our subscriptions. What is rarely needed is made when it is: a map
+ * takes 350 bytes, and there may be very many targets.
+ */
 export class Confirmations {
-  readonly #confirmed = new Set<string>()
-  readonly #sent = new Set<string>()
+  readonly #topics = new Map<string, Progress>()
   /** Confirmations to come of subscriptions that were taken back: they say nothing of a later one. */
-  readonly #stale = new Map<string, number>()
-  readonly #waiting = new Map<string, Set<(ready: boolean) => void>>()
+  #stale: Map<string, number> | undefined
+  #waiting: Map<string, Set<(ready: boolean) => void>> | undefined
 
   subscribed(topic: string): void {
-    this.#sent.add(topic)
+    this.#topics.set(topic, 'sent')
   }
 
   unsubscribed(topic: string): void {
-    this.#confirmed.delete(topic)
-    if (!this.#sent.delete(topic)) return
+    const progress = this.#topics.get(topic)
+    this.#topics.delete(topic)
+    if (progress !== 'sent') return
+    this.#stale ??= new Map()
     // A peer that never confirms must not fill the memory; one that does is never so far behind.
     if (this.#stale.size >= MAX_SUBSCRIPTIONS) this.#stale.clear()
     this.#stale.set(topic, (this.#stale.get(topic) ?? 0) + 1)
   }
 
   confirmed(topic: string): void {
-    const stale = this.#stale.get(topic) ?? 0
-    if (stale > 1) this.#stale.set(topic, stale - 1)
-    else this.#stale.delete(topic)
-    if (stale > 0 || !this.#sent.delete(topic)) return
-    this.#confirmed.add(topic)
+    const stale = this.#stale?.get(topic) ?? 0
+    if (stale > 1) this.#stale?.set(topic, stale - 1)
+    else this.#stale?.delete(topic)
+    if (stale > 0 || this.#topics.get(topic) !== 'sent') return
+    this.#topics.set(topic, 'confirmed')
     this.#settle(topic, true)
   }
 
   /** Waits for a confirmation of `topic`, also of a subscription still to be made. */
   ready(topic: string): Promise<boolean> {
-    if (this.#confirmed.has(topic)) return Promise.resolve(true)
+    if (this.#topics.get(topic) === 'confirmed') return Promise.resolve(true)
     return new Promise((resolve) => {
-      const waiting = this.#waiting.get(topic) ?? new Set()
-      this.#waiting.set(topic, waiting)
       const settle = (ready: boolean) => {
         clearTimeout(limit)
-        waiting.delete(settle)
-        if (waiting.size === 0 && this.#waiting.get(topic) === waiting) this.#waiting.delete(topic)
+        this.#forgetWaiting(topic, settle)
         resolve(ready)
       }
       const limit = setTimeout(settle, READY_LIMIT, false)
-      waiting.add(settle)
+      this.#waiting ??= new Map()
+      const waiting = this.#waiting.get(topic)
+      if (waiting === undefined) this.#waiting.set(topic, new Set([settle]))
+      else waiting.add(settle)
     })
   }
 
   /** Another stream takes the place of the one that all this was said on. */
   forget(): void {
-    this.#confirmed.clear()
-    this.#sent.clear()
-    this.#stale.clear()
+    this.#topics.clear()
+    this.#stale = undefined
   }
 
   /** The peer will not send `topic`. */
   refused(topic: string): void {
-    this.#sent.delete(topic)
+    if (this.#topics.get(topic) === 'sent') this.#topics.delete(topic)
     this.#settle(topic, false)
   }
 
   /** Nothing will be confirmed any more. */
   close(): void {
-    this.#confirmed.clear()
-    for (const topic of [...this.#waiting.keys()]) this.#settle(topic, false)
+    for (const [topic, progress] of this.#topics) {
+      if (progress === 'confirmed') this.#topics.delete(topic)
+    }
+    for (const topic of [...(this.#waiting?.keys() ?? [])]) this.#settle(topic, false)
   }
 
   #settle(topic: string, ready: boolean): void {
-    for (const settle of [...(this.#waiting.get(topic) ?? [])]) settle(ready)
+    for (const settle of [...(this.#waiting?.get(topic) ?? [])]) settle(ready)
+  }
+
+  #forgetWaiting(topic: string, settle: (ready: boolean) => void): void {
+    const waiting = this.#waiting?.get(topic)
+    waiting?.delete(settle)
+    if (waiting?.size === 0) this.#waiting?.delete(topic)
+    if (this.#waiting?.size === 0) this.#waiting = undefined
   }
 }

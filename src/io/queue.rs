@@ -60,13 +60,12 @@ impl ByteQueue {
 
     /// Takes the oldest piece, at most `max` bytes of it. `None` when empty.
     pub(crate) fn pop(&mut self, max: usize) -> Option<Bytes> {
-        if self.blocks.is_empty() {
-            self.seal_tail();
-        }
-        let block = self.blocks.front_mut()?;
-        let piece = match block.len() <= max {
-            true => self.blocks.pop_front()?,
-            false => block.split_to(max),
+        let piece = match self.blocks.front_mut() {
+            Some(block) if block.len() <= max => self.blocks.pop_front()?,
+            Some(block) => block.split_to(max),
+            None if self.tail.is_empty() => return None,
+            // Most queues never hold more than this: they need no list.
+            None => self.tail.split_to(self.tail.len().min(max)).freeze(),
         };
         self.len -= piece.len();
         if self.len == 0 {

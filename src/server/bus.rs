@@ -83,14 +83,13 @@ impl Bus {
         scope.clone().spawn(async move {
             loop {
                 let stream = backlog.accept().await;
-                bus.admit(stream.info().clone(), Box::new(stream), &scope);
+                bus.admit(stream.shared_info(), Box::new(stream), &scope);
             }
         });
     }
 
     /// Makes a stream a member, by the key of whoever logged in.
-    fn admit(&self, info: Info, stream: BoxIo, scope: &Scope) {
-        let info = Arc::new(info);
+    fn admit(&self, info: Arc<Info>, stream: BoxIo, scope: &Scope) {
         let name = Some(info.key_fingerprint.clone()).filter(|key| !key.is_empty());
         let access = Arc::new(ByKey { info, authorize: self.authorize.clone() });
         scope.spawn(Arc::clone(&self.hub).join(stream, Who { name, access }));
@@ -136,7 +135,7 @@ impl EventBus {
     pub fn join(&self, stream: Stream, from: Option<String>) {
         let key_fingerprint = from.unwrap_or_default();
         let info = Info { key_fingerprint, ..stream.info().clone() };
-        self.bus.admit(info, Box::new(stream), &self.scope);
+        self.bus.admit(Arc::new(info), Box::new(stream), &self.scope);
     }
 
     /// A member's stream, for bytes that come otherwise.

@@ -58,6 +58,11 @@ impl Stream {
         &self.info
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_info(&self) -> Arc<Info> {
+        Arc::clone(&self.info)
+    }
+
     /// Sets who is told of events. Calls made before are not told again.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         match &self.way {

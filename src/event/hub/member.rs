@@ -169,7 +169,8 @@ impl Session {
         let head = Head::read(frame)?;
         if head.is_reserved()? {
             self.publish().await?;
-            return self.obey(frame).await;
+            // Rare, and large: it is not to be a part of what every member has.
+            return Box::pin(self.obey(frame)).await;
         }
         head.topic(&mut self.batch.next)?;
         if self.batch.next != self.batch.topic {
@@ -205,17 +206,17 @@ impl Session {
         #[cfg(feature = "nats")]
         if hub.keeps(topic) {
             let topic = topic.clone();
-            return self.keep(&topic, frames, count).await;
+            return Box::pin(self.keep(&topic, frames, count)).await;
         }
         let crowd = hub.publish(member.id, topic, &frames, count);
         if let Some(crowded) = crowd.member {
-            self.meanwhile(async move { crowded.outbox.room().await }).await?;
+            self.meanwhile(Box::pin(async move { crowded.outbox.room().await })).await?;
         }
         if let Some(room) = crowd.cluster {
             self.meanwhile(room).await?;
         }
         match self.rate.pause(Instant::now(), count) {
-            Some(pause) => self.meanwhile(tokio::time::sleep(pause)).await,
+            Some(pause) => self.meanwhile(Box::pin(tokio::time::sleep(pause))).await,
             None => Ok(()),
         }
     }

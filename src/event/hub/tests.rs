@@ -345,3 +345,11 @@ fn the_last_words_are_a_frame() {
     assert_eq!(value["payload"]["reason"], "slow_consumer");
     assert!(decoder.finish().is_ok());
 }
+
+#[tokio::test]
+async fn a_member_that_is_idle_is_small() {
+    let (_near, far) = pipe();
+    let who = Who { name: None, access: Arc::new(Rules(vec![])) };
+    let size = size_of_val(&Hub::new(BusLimits::default()).join(Box::new(far), who));
+    assert!(size <= 1536, "{size} bytes");
+}
