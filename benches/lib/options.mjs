@@ -1,6 +1,6 @@
 // The command line of `npm run bench`.
 import { parseArgs } from 'node:util'
-import { families, metricNames, peerNames } from './registry.mjs'
+import { families, groups, metricNames, peerNames } from './registry.mjs'
 
 export const usage = `node benches/run.mjs [options]
 
@@ -10,6 +10,7 @@ export const usage = `node benches/run.mjs [options]
                    ${metricNames.slice(0, 9).join(',')},
                    ${metricNames.slice(9, 16).join(',')},
                    ${metricNames.slice(16).join(',')}
+                   or ${Object.keys(groups).join(', ')}: what is measured over NATS
   --peers LIST     peers: ${peerNames.slice(0, 10).join(',')},
                    ${peerNames.slice(10).join(',')}
   --json           results as JSON on stdout, nothing else
@@ -37,13 +38,14 @@ export function readOptions(args) {
     },
   })
   const rounds = Number(values.rounds)
+  const group = groups[values.only]
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number')
   return {
     ...values,
     rounds,
     build: !values['no-build'],
-    metrics: pick('--only', values.only, metricNames),
-    peers: pick('--peers', values.peers, peerNames),
+    metrics: pick('--only', group?.metrics.join(',') ?? values.only, metricNames),
+    peers: pick('--peers', values.peers ?? group?.peers.join(','), peerNames),
   }
 }
 

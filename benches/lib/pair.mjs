@@ -42,7 +42,7 @@ function connectPair(start, resolve) {
 
 function startWorker(task, reject) {
   const env = { ...process.env, ALKNET_BENCH: JSON.stringify(task), NODE_ENV: 'production' }
-  const child = fork(worker, [], { env, execArgv: ['--expose-gc'] })
+  const child = fork(worker, [], { env, execArgv: ['--expose-gc', ...task.flags] })
   child.on('message', ({ failed }) => failed && reject(new Error(failed)))
   child.on('error', reject)
   child.on('exit', (code, signal) =>

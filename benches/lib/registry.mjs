@@ -7,7 +7,7 @@ const transports = { kinds: ['transports'] }
 
 /**
  * `kinds` are what a peer can be measured at: 'streams', 'multiplexing' (many streams on one session), 'events', 'forwards',
- * 'fanout' (events through a hub), 'bus' (a hub of ours), 'transports' (streams over one of ours), 'iroh' (forwards over iroh).
+ * 'fanout' (events through a hub), 'durable' (events that are kept), 'bus' (a hub of ours), 'transports' (streams over one of ours), 'iroh' (forwards over iroh).
  * `needs` are resources, see resources.mjs.
  */
 export const peers = {
@@ -44,6 +44,16 @@ export const peers = {
     kinds: ['events', 'fanout', 'bus'],
     needs: [...alknet, 'alknet bus'],
   },
+  'nats-jetstream': {
+    label: 'JetStream with nats.js',
+    kinds: ['durable'],
+    needs: ['nats-server'],
+  },
+  'alknet-durable': {
+    label: 'two alknet buses that keep',
+    kinds: ['durable'],
+    needs: [...alknet, 'nats-server', 'alknet buses'],
+  },
   'forward-direct': { label: 'no forwarder', ...forwards, needs: ['load'] },
   'forward-net': { label: 'node:net pipe', ...forwards, needs: ['load'] },
   'forward-socat': { label: 'socat -b 131072', ...forwards, needs: ['load', 'socat'] },
@@ -73,7 +83,7 @@ export const peerNames = Object.keys(peers)
 
 export const metricNames = [
   ...['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
-  ...['events', 'latency', 'fanout', 'idlebus'],
+  ...['events', 'latency', 'fanout', 'durable', 'idlebus'],
   ...['forward', 'forward-rtt', 'forward-conns', 'forward-http', 'forward-idle', 'forward-stall'],
   ...['transport-stream', 'transport-rtt', 'transport-connect'],
   ...['iroh-forward', 'iroh-rtt', 'iroh-conns', 'iroh-idle'],
@@ -82,9 +92,17 @@ export const metricNames = [
 /** Names for many metrics, or many peers, at once. */
 export const families = {
   streams: ['stream', 'rtt', 'connect', 'opens', 'idle', 'idle10', 'cycles'],
-  bus: ['events', 'latency', 'fanout', 'idlebus'],
+  bus: ['events', 'latency', 'fanout', 'durable', 'idlebus'],
   forwards: metricNames.filter((name) => name.startsWith('forward')),
   transports: metricNames.filter((name) => /^(transport|iroh)-/.test(name)),
+}
+
+/** Names for some metrics of some peers. */
+export const groups = {
+  nats: {
+    metrics: ['events', 'latency', 'fanout', 'durable'],
+    peers: ['nats-js', 'alknet-nats', 'nats-jetstream', 'alknet-durable'],
+  },
 }
 
 /*
@@ -94,13 +112,14 @@ export const families = {
  * A peer of events exports
  *   publisher(context) -> { address, ready, publish(payload), flush() -> resolves when there is room for more },
  *   subscribe(context, address, onPayload) -> resolves when subscribed,
- *   pids(context), if processes besides the two ends do its work.
+ *   pids(context), if processes besides the two ends do its work;
+ *   of events that are kept, subscribe() takes a position as well, to begin after, and hands one to onPayload.
  * A peer of forwards exports
  *   start(context, target) -> { port, pids, stop() }: leads from 127.0.0.1:port to 127.0.0.1:target; `pids` are the processes
  *     that it started, without their children; see forwards.mjs, and alknet-forward.mjs for alknet over another transport,
  *   roles, if it consists of Node processes: see role.mjs.
  * A metric exports
- *   title, about, kind (of peers), needs (besides those of the peer), units (of its values), settings (full, quick),
+ *   title, about, kind (of peers), needs (besides those of the peer), units (of its values), settings (full, quick), flags (of node),
  *   server(kit) -> { address, calls }, client(kit) -> values.
  */
 export const loadPeer = (name) => import(`../peers/${name}.mjs`)

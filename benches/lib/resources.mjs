@@ -8,7 +8,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { ensurePeers } from '../../scripts/peers.mjs'
 import { findProgram, root } from '../../scripts/support.mjs'
-import { freePort } from './free-port.mjs'
+import { KEPT, startNats } from './nats.mjs'
 import { ensureBore, ensureDumbpipe, ensureLoad } from './programs.mjs'
 import { startRedis } from './redis.mjs'
 
@@ -111,16 +111,9 @@ async function ensureProgram(name) {
   return programPath(name)
 }
 
-async function makeNats() {
-  const port = await freePort()
-  const args = ['-a', '127.0.0.1', '-p', `${port}`]
-  const child = spawn(programPath('nats-server'), args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  for await (const line of createInterface({ input: child.stderr })) {
-    if (line.includes('Server is ready')) break
-  }
-  child.stderr.resume()
-  const release = () => child.kill('SIGKILL')
-  return { nats: { url: `nats://127.0.0.1:${port}`, pid: child.pid }, release }
+async function makeNats(directory) {
+  const { stop: release, ...nats } = await startNats(programPath('nats-server'), directory)
+  return { nats, release }
 }
 
 /** Two, on one NATS, which must have been made before. */
@@ -144,6 +137,7 @@ async function startBus(directory, _context, nats = 'local') {
     '--authorized-keys',
     key('client_key.pub'),
   ]
+  if (nats !== 'local') words.push('--bus-durable', KEPT)
   const where = ['--listen', '127.0.0.1:0', '--json', '--quiet']
   const { line, pid, stop } = await startHub([path.join(root, 'bin/alknet.js'), ...words, ...where])
   const { connectionString } = JSON.parse(line)

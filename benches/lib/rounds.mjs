@@ -52,7 +52,14 @@ async function takeStep(step, run) {
   if (row.skipped || row.failed) return
   const settings = quick ? metric.settings.quick : metric.settings.full
   try {
-    row.rounds.push(await measure({ metric: metricName, peer: peerName, settings, context }))
+    const task = {
+      metric: metricName,
+      peer: peerName,
+      settings,
+      flags: metric.flags ?? [],
+      context,
+    }
+    row.rounds.push(await measure(task))
     say(`${metricName} ${peerName}: ${brief(row.rounds.at(-1))}`)
   } catch (error) {
     row.failed = error.message.replaceAll(root, '.')

@@ -1,5 +1,5 @@
 // The bus of `alknet serve` in a process of its own, between a publisher and its subscribers, each on a session of its own.
-import { createAlknetEventTarget, openSession } from '../../index.js'
+import { createAlknetEventTarget, openSession, serve } from '../../index.js'
 
 const TOPIC = 'bench'
 const HIGH_WATER = 1 << 20
@@ -22,6 +22,12 @@ export async function publisher(context) {
 
 export async function subscribe(context, _address, onPayload) {
   await listen(await session(context), ({ detail }) => onPayload(detail))
+}
+
+/** A hub in this process. */
+export async function hub({ hostKey, clientPublicKey: authorizedKeys }) {
+  const server = await serve({ bus: true, hostKey, authorizedKeys, listen: '127.0.0.1:0' })
+  return { connectionString: server.connectionString }
 }
 
 /** `count` subscribers that hear nothing, on one session. */
