@@ -154,28 +154,38 @@ describe('a bus', () => {
     expect(asked).toEqual([...actions, 'publish allowed'])
   })
 
-  it('closes a slow consumer alone, and tells it why', async () => {
+  it('closes a slow consumer alone, at 4 MiB, and tells it why', async () => {
     const server = await busServer()
     const where = { ...(await reach(server)), window: 262_144 }
-    const stream = discard(await connect(where))
+    const subscribing = frameStream(discard(await connect(where)))
     const subscription = { type: '__subscribe', id: '', payload: { topic: 'flood' } }
-    const subscribing = frameStream(stream)
     await subscribing.send(JSON.stringify(subscription))
     const acknowledged = await subscribing[Symbol.asyncIterator]().next()
     expect(String(acknowledged.value)).toContain('__subscribed')
-    const events = await heard(await member(server), 'flood')
-    const text = 'x'.repeat(10_000)
-    const count = 800
+    const session = await openSession(await reach(server))
+    afterwards(() => session.close())
+    const others = await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        const target = createAlknetEventTarget({ stream: await session.open() })
+        return heard(target, 'flood')
+      }),
+    )
+    const text = 'x'.repeat(100_000)
+    const count = 70
     const publishing = (async () => {
       for (let number = 0; number < count; number++) {
         await busOf(server).publish(event('flood', { number, text }))
       }
     })()
     for (let number = 0; number < count; number++) {
-      expect((await next(events)).detail).toMatchObject({ number })
+      for (const events of others) expect((await next(events)).detail).toMatchObject({ number })
     }
     await publishing
-    expect(server.metrics().bus?.droppedSlowConsumer).toBeGreaterThan(0)
+    const dropped = server.metrics().bus?.droppedSlowConsumer ?? 0
+    expect(dropped).toBeGreaterThan(0)
+    // What waited in the bus, but for the one for which there was no room, and 1 MiB in the stream.
+    expect((dropped - 1) * text.length + 2 ** 20).toBeLessThanOrEqual(4 * 2 ** 20)
+    expect(server.metrics().bus).toMatchObject({ droppedGone: 0, published: count })
     let last: Buffer | undefined
     for await (const frame of subscribing) last = frame
     expect(String(last)).toContain('slow_consumer')
