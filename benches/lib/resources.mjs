@@ -74,6 +74,8 @@ function makeCertificate(directory) {
   const certificateKey = path.join(directory, 'key.pem')
   const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
   const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
+  // Else it is an authority's, which no server may show.
+  names.push('-addext', 'basicConstraints=critical,CA:FALSE')
   const files = ['-keyout', certificateKey, '-out', certificate]
   const args = ['req', ...kind, '-days', '2', ...names, ...files]
   execFileSync(programPath('openssl'), args, { stdio: 'ignore' })

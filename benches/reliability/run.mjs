@@ -29,7 +29,7 @@ async function main(options) {
   }
   if (options.build) await build()
   const { context, missing, release } = await makeResources([
-    ...['ssh keys', 'alknet build', 'program'],
+    ...['ssh keys', 'certificate', 'alknet build', 'program'],
   ])
   const [lacking] = Object.values(missing)
   if (lacking) throw new Error(lacking)
