@@ -13,6 +13,7 @@ use std::time::Duration;
 use alknet::event::{DEFAULT_MAX_FRAME, LARGEST_MAX_FRAME};
 use alknet::{
     ConnectOptions, ForwardOptions, ForwardPolicy, Keepalive, Limits, Penalties, ServeOptions,
+    TlsVersion,
 };
 
 fn read(name: &str) -> String {
@@ -131,6 +132,8 @@ fn the_other_defaults_are_those_of_the_types_and_of_the_page() {
     let connections = ForwardOptions::default().max_connections.to_string();
     let udp_idle = milliseconds(ForwardOptions::default().udp_idle);
     assert_eq!(connect.window, ServeOptions::default().window);
+    let tls_min = |version: TlsVersion| format!("'{}'", version.as_str());
+    let (asked, served) = (tls_min(connect.tls_min), tls_min(ServeOptions::default().tls_min));
     let page = page();
     for (option, interface, code) in [
         ("listen", None, ServeOptions::default().listen.join(",")),
@@ -138,6 +141,8 @@ fn the_other_defaults_are_those_of_the_types_and_of_the_page() {
         ("connectTimeout", Some("AlknetConnectOptions"), milliseconds(connect.timeout)),
         ("keepalive.interval", Some("AlknetKeepalive"), milliseconds(keepalive.interval)),
         ("keepalive.count", Some("AlknetKeepalive"), keepalive.count.to_string()),
+        ("tlsMin", Some("AlknetConnectOptions"), asked),
+        ("tlsMin", Some("AlknetServeOptions"), served),
         ("maxConnections", Some("AlknetForwardOptions"), connections.clone()),
         ("maxConnections", Some("AlknetSocksOptions"), connections),
         ("udpIdleTimeout", Some("AlknetForwardOptions"), udp_idle),
