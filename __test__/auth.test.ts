@@ -23,7 +23,7 @@ import { certify } from './support/certificates.js'
 import { memo } from './support/cleanup.js'
 import { hostKey, type KeyPair, makeKey, scratch } from './support/keys.js'
 import { startEcho, startTcp } from './support/net.js'
-import { describeWith, peerPath } from './support/peers.js'
+import { describeWith, findPeer, peerPath } from './support/peers.js'
 import { start } from './support/program.js'
 import { over } from './support/transports.js'
 
@@ -259,6 +259,15 @@ const dials: Partial<Record<AlknetTransport, (port: number) => Duplex>> = {
   ws: (port) => createWebSocketStream(new WebSocket(`ws://127.0.0.1:${port}/alknet`)),
 }
 
+/** A program with iroh and without alknet: of a peer, the TCP port that leads there. */
+const pipe = memo(async () => {
+  const program = start(peerPath('iroh-pipe'), [])
+  return async ({ endpointId, addresses: [at] }: AlknetServer) => {
+    program.stdin.write(`${endpointId} ${at}\n`)
+    return Number((await program.line()).split(':').at(-1))
+  }
+})
+
 /** A TCP port that leads to `port` over a transport, by Node's TLS or the package ws. */
 async function carry(port: number, dial: (port: number) => Duplex): Promise<number> {
   const carrier = await startTcp((socket) => {
@@ -296,6 +305,10 @@ describe.each(transports)('the table of who may log in, over %s', (transport) =>
         return { ...row, server, connect, port, target: echo.port }
       }),
     )
+    if (transport === 'iroh' && findPeer('iroh-pipe')) {
+      const lead = await pipe()
+      for (const row of toShow()) row.port = await lead(row.server)
+    }
     return () => Promise.all(cases.map(({ server }) => server.close()))
   })
 
@@ -316,28 +329,30 @@ describe.each(transports)('the table of who may log in, over %s', (transport) =>
     expect(await everyRow(own)).toEqual(wanted())
   })
 
-  // No foreign client speaks QUIC.
-  if (transport === 'iroh') return
-
   const toShow = () =>
     transport === 'tcp' ? cases : cases.filter(({ name }) => telling.includes(name))
 
-  describeWith('ssh', 'with OpenSSH', () => {
-    it('holds for ssh', async () => {
-      expect(await everyRow(openssh, toShow())).toEqual(wanted(toShow()))
+  const ofOthers = () => {
+    describeWith('ssh', 'with OpenSSH', () => {
+      it('holds for ssh', async () => {
+        expect(await everyRow(openssh, toShow())).toEqual(wanted(toShow()))
+      })
     })
-  })
 
-  describeWith('asyncssh', 'with asyncssh', () => {
-    it('holds for asyncssh', async () => {
-      expect(await asyncssh(toShow())).toEqual(wanted(toShow()))
+    describeWith('asyncssh', 'with asyncssh', () => {
+      it('holds for asyncssh', async () => {
+        expect(await asyncssh(toShow())).toEqual(wanted(toShow()))
+      })
     })
-  })
 
-  it('holds for ssh2, which has no certificates', async () => {
-    const rows = toShow().filter(({ certificate }) => certificate === undefined)
-    expect(await everyRow(ofSsh2, rows)).toEqual(wanted(rows))
-  })
+    it('holds for ssh2, which has no certificates', async () => {
+      const rows = toShow().filter(({ certificate }) => certificate === undefined)
+      expect(await everyRow(ofSsh2, rows)).toEqual(wanted(rows))
+    })
+  }
+
+  if (transport === 'iroh') describeWith('iroh-pipe', 'by an endpoint of others', ofOthers)
+  else ofOthers()
 })
 
 async function own(row: Case): Promise<Verdict> {

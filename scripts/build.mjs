@@ -17,7 +17,8 @@ import {
   say,
 } from './support.mjs'
 
-const alknet = path.join('native', process.platform === 'win32' ? 'alknet.exe' : 'alknet')
+const exe = process.platform === 'win32' ? '.exe' : ''
+const alknet = path.join('native', `alknet${exe}`)
 const locked = ci ? ['--', '--locked'] : []
 
 /**
@@ -66,21 +67,42 @@ async function buildNative(release, napi) {
 }
 
 async function buildProgram(release) {
-  await ensureRust()
   say('building the program alknet')
-  const args = ['build', '--bin', 'alknet', ...(ci ? ['--locked'] : [])]
-  if (release) args.push('--release')
-  await must('cargo', args, { what: 'building the program alknet' })
+  await buildOne(
+    ['--bin', 'alknet', ...(release ? ['--release'] : [])],
+    release ? 'release' : 'debug',
+  )
+}
+
+/** The peer of the tests that speaks iroh without alknet. */
+export async function buildPipe() {
+  const pipe = {
+    name: 'iroh-pipe',
+    inputs: ['tests/programs', 'Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml'],
+    outputs: [path.join('native', `iroh-pipe${exe}`)],
+  }
+  await onceFor(pipe, async () => {
+    say('building a foreign peer of iroh')
+    await buildOne(['--example', 'iroh-pipe'], path.join('debug', 'examples'))
+  })
+}
+
+/** Builds one target, which cargo leaves in `folder`, and puts it into native/. */
+async function buildOne(target, folder) {
+  await ensureRust()
+  const name = target[1]
+  const args = ['build', ...target, ...(ci ? ['--locked'] : [])]
+  await must('cargo', args, { what: `building ${name}` })
   // Where cargo puts it depends on whether it was told a target.
   const places = [env.CARGO_BUILD_TARGET, ''].filter((target) => target !== undefined)
-  const file = path.basename(alknet)
   const [built] = places
-    .map((target) => path.join(env.CARGO_TARGET_DIR, target, release ? 'release' : 'debug', file))
+    .map((target) => path.join(env.CARGO_TARGET_DIR, target, folder, name + exe))
     .filter((place) => fs.existsSync(place))
   // One that runs cannot be written to, but another can take its name.
-  const made = path.join(root, `${alknet}.new`)
-  fs.copyFileSync(built, made)
-  fs.renameSync(made, path.join(root, alknet))
+  const made = path.join(root, 'native', name + exe)
+  fs.mkdirSync(path.dirname(made), { recursive: true })
+  fs.copyFileSync(built, `${made}.new`)
+  fs.renameSync(`${made}.new`, made)
 }
 
 async function buildFacade() {

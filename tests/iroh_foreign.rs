@@ -6,6 +6,8 @@
     reason = "foreign programs have sockets and tasks of their own"
 )]
 
+#[path = "programs/pipe.rs"]
+mod pipe;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod support;
 
@@ -13,51 +15,17 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use alknet::{ConnectOptions, ForwardPolicy, ServeOptions, Target, Transport};
-use iroh::endpoint::{Connection, presets};
-use iroh::{Endpoint, EndpointAddr, RelayMode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, join};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use support::sshd::{Folder, Sshd, output_of, ssh};
 use support::{Host, watched};
 
-const ALPN: &[u8] = b"alknet-ssh";
-
-async fn endpoint() -> Endpoint {
-    Endpoint::builder(presets::Minimal)
-        .relay_mode(RelayMode::Disabled)
-        .clear_ip_transports()
-        .bind_addr("127.0.0.1:0")
-        .unwrap()
-        .alpns(vec![ALPN.to_vec()])
-        .bind()
-        .await
-        .unwrap()
-}
-
-/// Has both ends hear each other until each has ended.
-async fn pass(mut socket: TcpStream, connection: Connection, opens: bool) {
-    let (send, recv) = match opens {
-        true => connection.open_bi().await.unwrap(),
-        false => connection.accept_bi().await.unwrap(),
-    };
-    let _ = copy_bidirectional(&mut socket, &mut join(recv, send)).await;
-}
-
-/// Where TCP connections are led to `host` by iroh, a QUIC connection for each.
-async fn pipe(host: &Host) -> SocketAddr {
-    let id = host.server.endpoint_id().unwrap().parse().unwrap();
-    let peer = EndpointAddr::new(id).with_ip_addr(host.server.addresses()[0]);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = listener.local_addr().unwrap();
-    let endpoint = endpoint().await;
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let connection = endpoint.connect(peer.clone(), ALPN).await.unwrap();
-            tokio::spawn(pass(socket, connection, true));
-        }
-    });
-    at
+/// Where TCP connections are led to `host` by iroh.
+async fn way_to(host: &Host) -> SocketAddr {
+    let id = host.server.endpoint_id().unwrap();
+    let at = host.server.addresses()[0];
+    pipe::lead_to(&pipe::endpoint().await, &id, at).await
 }
 
 /// A service that answers a line with `heard ` and the line.
@@ -84,7 +52,7 @@ async fn openssh_logs_in_and_forwards_through_an_endpoint_of_others() {
         })
         .await;
         let (folder, target) = (Folder::new(), service().await.to_string());
-        let Some(mut ssh) = ssh(&host, pipe(&host).await, &folder, &["-W", &target]) else {
+        let Some(mut ssh) = ssh(&host, way_to(&host).await, &folder, &["-W", &target]) else {
             return;
         };
         let mut client = ssh.spawn().unwrap();
@@ -101,13 +69,13 @@ async fn a_client_of_ours_reaches_openssh_behind_an_endpoint_of_others() {
     watched(async {
         let Some(sshd) = Sshd::start(&[]) else { return };
         let options = sshd.options();
-        let endpoint = endpoint().await;
+        let endpoint = pipe::endpoint().await;
         let (peer, at) = (endpoint.id().to_string(), endpoint.bound_sockets()[0]);
         let behind = options.server.clone();
         tokio::spawn(async move {
             while let Some(arrived) = endpoint.accept().await {
                 let socket = TcpStream::connect(&behind).await.unwrap();
-                tokio::spawn(pass(socket, arrived.await.unwrap(), false));
+                tokio::spawn(pipe::pass(socket, arrived.await.unwrap(), false));
             }
         });
         let options = ConnectOptions {

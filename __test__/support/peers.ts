@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { describe } from 'vitest'
 
 /** Programs of others that suites talk to. */
@@ -18,6 +19,7 @@ export type Peer =
       | 'tinyproxy'
       | 'fail2ban-regex'
       | 'faketime'
+      | 'iroh-pipe'
       | 'iroh-relay'
     )
 
@@ -40,6 +42,10 @@ export function findPeer(peer: Peer): string | undefined {
   if (peer === 'ssh-audit') {
     const path = join(cache(), 'venv-ssh-audit', 'bin', 'ssh-audit')
     return existsSync(path) ? path : inPath(peer)
+  }
+  if (peer === 'iroh-pipe') {
+    const path = fileURLToPath(new URL(`../../native/${peer}`, import.meta.url))
+    return existsSync(path) ? path : undefined
   }
   if (peer === 'iroh-relay') {
     const home = existsSync(cache()) ? cache() : '.'
