@@ -47,6 +47,9 @@ export class Slot {
   readonly #scope = new AsyncResource('Alknet')
   #held: Listener | undefined
   #loose: WeakRef<Listener> | undefined
+  #removed = false
+  #closing: Promise<void> | undefined
+  #whenRemoved: (() => void) | undefined
 
   constructor(id: number, listener: Listener) {
     this.#id = id
@@ -80,11 +83,35 @@ export class Slot {
     abandoned.register(owner, this, this)
   }
 
+  /** Has `begin` close the object, once. Resolves when the slot is removed, at once if it was. */
+  close(begin: () => void): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      if (this.#removed) return resolve()
+      this.#whenRemoved = resolve
+      // Closing is work under way, which an `unref()` earlier was not about.
+      this.keepAlive.ref()
+      begin()
+    })
+    return this.#closing
+  }
+
+  /** Whether `close()` was called. */
+  get closing(): boolean {
+    return this.#closing !== undefined
+  }
+
+  /** Whether the object is over. */
+  get removed(): boolean {
+    return this.#removed
+  }
+
   remove(): void {
+    this.#removed = true
     slots.delete(this.#id)
     abandoned.unregister(this)
     this.keepAlive.end()
     this.#held = undefined
+    this.#whenRemoved?.()
   }
 }
 

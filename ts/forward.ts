@@ -75,8 +75,6 @@ export class AlknetForward implements contract.AlknetForward {
   readonly #abort = (): void => void this.close()
   readonly #onClosed: (forward: AlknetForward) => void
   #addresses: readonly string[] = []
-  #closing: Promise<void> | undefined
-  #whenClosed: (() => void) | undefined
 
   readonly kind: Kind
 
@@ -111,17 +109,11 @@ export class AlknetForward implements contract.AlknetForward {
   }
 
   get closed(): boolean {
-    return this.#closing !== undefined
+    return this.#slot.closing
   }
 
   close(): Promise<void> {
-    this.#closing ??= new Promise((resolve) => {
-      this.#whenClosed = resolve
-      // Closing is work under way, which an `unref()` earlier was not about.
-      this.#slot.keepAlive.ref()
-      this.#native.close()
-    })
-    return this.#closing
+    return this.#slot.close(() => this.#native.close())
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -143,6 +135,5 @@ export class AlknetForward implements contract.AlknetForward {
     this.#slot.remove()
     this.#signal?.removeEventListener('abort', this.#abort)
     this.#onClosed(this)
-    this.#whenClosed?.()
   }
 }

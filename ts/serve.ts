@@ -52,9 +52,6 @@ class AlknetServer
   readonly #abort = (): void => void this.close()
   readonly #waiting: ConnectionIterator[] = []
   #pullScheduled = false
-  #closing: Promise<void> | undefined
-  #whenClosed: (() => void) | undefined
-  #closed = false
 
   readonly addresses: readonly string[]
   readonly endpointId: string | undefined
@@ -98,13 +95,13 @@ class AlknetServer
 
   [Symbol.asyncIterator](): AsyncIterableIterator<contract.AlknetConnection> {
     return new ConnectionIterator(this.#waiting, {
-      closed: () => this.#closed,
+      closed: () => this.#slot.removed,
       wanted: () => this.#schedulePull(),
     })
   }
 
   get listening(): boolean {
-    return !this.#closed && this.#closing === undefined
+    return !this.#slot.removed && !this.#slot.closing
   }
 
   get bus(): contract.AlknetEventTarget | undefined {
@@ -137,15 +134,10 @@ class AlknetServer
   }
 
   close(): Promise<void> {
-    this.#closing ??= new Promise((resolve) => {
-      if (this.#closed) return resolve()
-      this.#whenClosed = resolve
-      // Closing is work under way, which an `unref()` earlier was not about.
-      this.#slot.keepAlive.ref()
+    return this.#slot.close(() => {
       this.#bus.close()
       this.#native.close()
     })
-    return this.#closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -180,7 +172,7 @@ class AlknetServer
   }
 
   #schedulePull(): void {
-    if (this.#pullScheduled || this.#closed) return
+    if (this.#pullScheduled || this.#slot.removed) return
     this.#pullScheduled = true
     process.nextTick(() => {
       this.#pullScheduled = false
@@ -201,7 +193,7 @@ class AlknetServer
   /** True when there is nothing more to take, or nobody to take it. */
   #acceptSome(): boolean {
     for (let accepts = 0; accepts < ACCEPTS_PER_TURN; accepts++) {
-      if (this.#closed || !this.#wanted()) return true
+      if (this.#slot.removed || !this.#wanted()) return true
       const accepted = this.#native.accept()
       if (accepted === null) return true
       this.#deliver(new AlknetStream(accepted, this.#allowHalfOpen))
@@ -221,11 +213,9 @@ class AlknetServer
   }
 
   #onClosed(): void {
-    this.#closed = true
     this.#slot.remove()
     this.#signal?.removeEventListener('abort', this.#abort)
     for (const iterator of this.#waiting.splice(0)) iterator.end()
-    this.#whenClosed?.()
     this.emit('close')
   }
 }

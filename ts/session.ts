@@ -7,10 +7,10 @@ import { secrets, unlocked, whereAndHow } from './connect.js'
 import { doorbell } from './doorbell.js'
 import { type AlknetForward, forwardOptions, socksOptions } from './forward.js'
 import { native } from './native.js'
-import { abortSignal, boolean, milliseconds, object, reconnectOptions, text } from './options.js'
+import { abortSignal, reconnectOptions, text } from './options.js'
 import { wiping } from './passphrase.js'
 import { settle } from './pending.js'
-import { AlknetStream } from './stream.js'
+import type { AlknetStream } from './stream.js'
 import { Supervised } from './supervised.js'
 
 /** Opens an SSH session. Bad arguments reject like those of `connect()`. */
@@ -40,19 +40,8 @@ class AlknetSession extends Supervised<NativeSession> implements contract.Alknet
   }
 
   async open(target?: string, options?: contract.AlknetOpenOptions): Promise<AlknetStream> {
-    const { signal, timeout, allowHalfOpen } = object('options', options) ?? {}
     const where = text('target', target)
-    const limit = milliseconds('options.timeout', timeout)
-    const half = boolean('options.allowHalfOpen', allowHalfOpen)
-    const abort = abortSignal(signal)
-    return settle(
-      () => {
-        this.check()
-        return this.native.open(doorbell(), where, limit)
-      },
-      (stream) => new AlknetStream(stream, half),
-      abort,
-    )
+    return this.openStream(options, (limit) => this.native.open(doorbell(), where, limit))
   }
 
   async forward(options: contract.AlknetForwardOptions): Promise<AlknetForward> {

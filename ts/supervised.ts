@@ -10,12 +10,14 @@ import type {
   NativeInfo,
   NativeStanding,
   PendingForward,
+  PendingStream,
 } from '../native/binding.js'
 import { CLOSED, type Doorbell, doorbell, READABLE, Slot } from './doorbell.js'
 import { AlknetError, fromNative } from './errors.js'
 import { AlknetForward } from './forward.js'
-import { abortSignal } from './options.js'
+import { abortSignal, boolean, milliseconds, object } from './options.js'
 import { settle } from './pending.js'
+import { AlknetStream } from './stream.js'
 
 /** What the addon's sessions have in common. */
 interface Native {
@@ -40,8 +42,6 @@ export abstract class Supervised<
   /** Sessions that were told of. */
   #sessions = 0
   #closing: Promise<void> | undefined
-  #whenClosed: (() => void) | undefined
-  #closed = false
   #failure: AlknetError | undefined
 
   constructor(native: N, name: string) {
@@ -62,7 +62,7 @@ export abstract class Supervised<
   }
 
   get closed(): boolean {
-    return this.#closed || this.#closing !== undefined
+    return this.#slot.removed || this.#closing !== undefined
   }
 
   get up(): boolean {
@@ -79,11 +79,22 @@ export abstract class Supervised<
     return this
   }
 
-  /** Throws when it is closed. */
-  protected check(): void {
-    if (!this.closed) return
-    const details = { phase: 'channel', cause: this.#failure } as const
-    throw new AlknetError('ERR_ALKNET_SESSION_CLOSED', `the ${this.#name} is closed`, details)
+  /** Has `begin` open a stream, with a limit in milliseconds. */
+  protected openStream(
+    options: contract.AlknetOpenOptions | undefined,
+    begin: (limit: number | undefined) => PendingStream,
+  ): Promise<AlknetStream> {
+    const { signal, timeout, allowHalfOpen } = object('options', options) ?? {}
+    const limit = milliseconds('options.timeout', timeout)
+    const half = boolean('options.allowHalfOpen', allowHalfOpen)
+    return settle(
+      () => {
+        this.#check()
+        return begin(limit)
+      },
+      (stream) => new AlknetStream(stream, half),
+      abortSignal(signal),
+    )
   }
 
   protected startForward(
@@ -94,30 +105,30 @@ export abstract class Supervised<
     const abort = abortSignal(signal)
     return settle(
       () => {
-        this.check()
+        this.#check()
         return this.native.forward(doorbell(), options)
       },
       (started) => {
         const forward = new AlknetForward(started, kind, abort, (it) => this.#forwards.delete(it))
         this.#forwards.add(forward)
         if (this.closed) forward.close()
-        this.check()
+        this.#check()
         return forward
       },
       abort,
     )
   }
 
+  /** Throws when it is closed. */
+  #check(): void {
+    if (!this.closed) return
+    const details = { phase: 'channel', cause: this.#failure } as const
+    throw new AlknetError('ERR_ALKNET_SESSION_CLOSED', `the ${this.#name} is closed`, details)
+  }
+
   async #close(): Promise<void> {
     const forwards = this.#closeForwards()
-    const session = new Promise<void>((resolve) => {
-      if (this.#closed) return resolve()
-      this.#whenClosed = resolve
-      // Closing is work under way, which an `unref()` earlier was not about.
-      this.#slot.keepAlive.ref()
-      this.native.close()
-    })
-    await Promise.all([forwards, session])
+    await Promise.all([forwards, this.#slot.close(() => this.native.close())])
   }
 
   #closeForwards(): Promise<unknown> {
@@ -126,7 +137,7 @@ export abstract class Supervised<
 
   #onBell(mask: number): void {
     try {
-      if (mask & READABLE && !this.#closed) this.#onStanding(this.native.standing())
+      if (mask & READABLE && !this.#slot.removed) this.#onStanding(this.native.standing())
     } finally {
       if (mask & CLOSED) this.#onClosed()
     }
@@ -148,13 +159,11 @@ export abstract class Supervised<
   }
 
   #onClosed(): void {
-    this.#closed = true
     this.#up = false
     this.#slot.remove()
     void this.#closeForwards()
     const failure = this.native.failure()
     if (failure !== null) this.#failure = fromNative(failure)
-    this.#whenClosed?.()
     if (this.#failure === undefined) this.emit('close')
     else this.emit('close', this.#failure)
   }

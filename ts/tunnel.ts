@@ -12,14 +12,13 @@ import {
   boolean,
   defined,
   integer,
-  milliseconds,
   object,
   optionalSource,
   reconnectOptions,
   text,
 } from './options.js'
 import { settle } from './pending.js'
-import { AlknetStream } from './stream.js'
+import type { AlknetStream } from './stream.js'
 import { Supervised } from './supervised.js'
 
 /** Begins a session with a container. Bad arguments reject like those of `connect()`. */
@@ -70,19 +69,8 @@ class AlknetTunnel extends Supervised<NativeTunnel> implements contract.AlknetTu
   }
 
   async open(at: number, options?: contract.AlknetOpenOptions): Promise<AlknetStream> {
-    const { signal, timeout, allowHalfOpen } = object('options', options) ?? {}
     const where = port('port', at)
-    const limit = milliseconds('options.timeout', timeout)
-    const half = boolean('options.allowHalfOpen', allowHalfOpen)
-    const abort = abortSignal(signal)
-    return settle(
-      () => {
-        this.check()
-        return this.native.open(doorbell(), where, limit)
-      },
-      (stream) => new AlknetStream(stream, half),
-      abort,
-    )
+    return this.openStream(options, (limit) => this.native.open(doorbell(), where, limit))
   }
 
   async forward(options: contract.AlknetTunnelForwardOptions): Promise<AlknetForward> {

@@ -38,6 +38,12 @@ impl Bell {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// What rings for the next handle, and the handle's number.
+    pub(crate) fn ringer(self: &Arc<Self>) -> (u32, Arc<dyn Observer>) {
+        let id = self.next_id();
+        (id, Arc::new(Ringer { bell: Arc::clone(self), id }))
+    }
+
     pub(crate) fn ring(&self, id: u32, events: u8) {
         let mut state = self.lock();
         if state.silent {
@@ -64,9 +70,9 @@ impl Bell {
 }
 
 /// Rings for one handle.
-pub(crate) struct Ringer {
-    pub(crate) bell: Arc<Bell>,
-    pub(crate) id: u32,
+struct Ringer {
+    bell: Arc<Bell>,
+    id: u32,
 }
 
 impl Observer for Ringer {

@@ -31,7 +31,7 @@ pub struct NativeBusOptions {
 
 impl NativeBusOptions {
     /// The options, and where the questions come, if the program is asked.
-    pub(crate) fn split(self) -> (BusOptions, Option<Arc<Questions>>) {
+    pub(crate) fn split(self) -> (BusOptions, Asked) {
         let default = BusLimits::default();
         let size = |given: Option<u32>, or: usize| given.map_or(or, |n| n as usize);
         let mut options = BusOptions::default();
@@ -45,7 +45,7 @@ impl NativeBusOptions {
         options.durable = self.durable.unwrap_or_default();
         let questions = self.asks.unwrap_or_default().then(Arc::<Questions>::default);
         options.authorize = questions.clone().map(|asked| asked as Arc<dyn Authorize>);
-        (options, questions)
+        (options, Asked(questions))
     }
 }
 
@@ -99,9 +99,32 @@ pub struct NativeQuestion {
     pub topic: String,
 }
 
+/// Where the questions come, if the program is asked at all.
+#[derive(Default)]
+pub(crate) struct Asked(Option<Arc<Questions>>);
+
+impl Asked {
+    /// Rings `bell` for `id` from now on, `WRITABLE` when there is a question.
+    pub(crate) fn ring(&self, bell: &Arc<Bell>, id: u32) {
+        if let Some(questions) = &self.0 {
+            questions.ring(bell, id);
+        }
+    }
+
+    pub(crate) fn take(&self) -> Option<NativeQuestion> {
+        self.0.as_ref()?.state().waiting.pop_front()
+    }
+
+    pub(crate) fn answer(&self, id: u32, answer: bool) {
+        if let Some(questions) = &self.0 {
+            questions.answer(id, answer);
+        }
+    }
+}
+
 /// Questions that wait to be taken, and those that wait to be answered: one at most for each stream.
 #[derive(Default)]
-pub(crate) struct Questions {
+struct Questions {
     state: Mutex<State>,
 }
 
@@ -118,8 +141,7 @@ impl Questions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rings `bell` for `id` from now on.
-    pub(crate) fn ring(&self, bell: &Arc<Bell>, id: u32) {
+    fn ring(&self, bell: &Arc<Bell>, id: u32) {
         let mut state = self.state();
         state.bell = Some((Arc::clone(bell), id));
         if !state.waiting.is_empty() {
@@ -127,11 +149,7 @@ impl Questions {
         }
     }
 
-    pub(crate) fn take(&self) -> Option<NativeQuestion> {
-        self.state().waiting.pop_front()
-    }
-
-    pub(crate) fn answer(&self, id: u32, answer: bool) {
+    fn answer(&self, id: u32, answer: bool) {
         let mut state = self.state();
         if let Some(at) = state.asked.iter().position(|(asked, _)| *asked == id) {
             // Whoever asked may be gone.

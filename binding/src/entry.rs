@@ -54,8 +54,8 @@ pub fn open_tunnel(
 pub fn serve(bell: &Doorbell, options: NativeServeOptions) -> Result<PendingServer> {
     let options = options.split();
     let starting = async move {
-        let (options, questions) = options?;
-        Ok((alknet::serve(&options).await?, questions))
+        let (options, asked) = options?;
+        Ok((alknet::serve(&options).await?, asked))
     };
     Pending::start(bell, starting).map(PendingServer)
 }
@@ -63,8 +63,8 @@ pub fn serve(bell: &Doorbell, options: NativeServeOptions) -> Result<PendingServ
 /// Makes a bus without a server.
 #[napi]
 pub fn create_bus(bell: &Doorbell, options: NativeBusOptions) -> Result<PendingBus> {
-    let (options, questions) = options.split();
-    let making = async move { Ok((alknet::EventBus::new(&options).await?, questions)) };
+    let (options, asked) = options.split();
+    let making = async move { Ok((alknet::EventBus::new(&options).await?, asked)) };
     Pending::start(bell, making).map(PendingBus)
 }
 

@@ -1,7 +1,6 @@
 //! Option objects as they come from TypeScript, and their conversion.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use alknet::{
@@ -11,7 +10,7 @@ use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
 use crate::acme::NativeAcmeOptions;
-use crate::bus::{NativeBusOptions, Questions};
+use crate::bus::{Asked, NativeBusOptions};
 use crate::forward::NativeForwardPolicy;
 use crate::limits::NativeLimits;
 
@@ -156,12 +155,12 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
 
 impl NativeServeOptions {
     /// The options, and where questions about the bus come.
-    pub(crate) fn split(mut self) -> alknet::Result<(ServeOptions, Option<Arc<Questions>>)> {
+    pub(crate) fn split(mut self) -> alknet::Result<(ServeOptions, Asked)> {
         let bus = self.bus.take().map(NativeBusOptions::split);
         let mut options = ServeOptions::try_from(self)?;
-        let (bus, questions) = bus.unzip();
+        let (bus, asked) = bus.unzip();
         options.bus = bus;
-        Ok((options, questions.flatten()))
+        Ok((options, asked.unwrap_or_default()))
     }
 }
 

@@ -7,12 +7,12 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::bell::Bell;
-use crate::bus::{NativeBusMetrics, NativeQuestion, Questions};
+use crate::bus::{Asked, NativeBusMetrics, NativeQuestion};
 use crate::runtime::runtime;
 use crate::stream::NativeStream;
 
 /// A bus, and what its program is asked.
-pub(crate) type Made = (EventBus, Option<Arc<Questions>>);
+pub(crate) type Made = (EventBus, Asked);
 
 /// A bus. Dropped, it is closed.
 #[napi]
@@ -20,17 +20,15 @@ pub struct NativeBus {
     id: u32,
     bell: Arc<Bell>,
     bus: EventBus,
-    questions: Option<Arc<Questions>>,
+    asked: Asked,
 }
 
 #[napi]
 impl NativeBus {
-    pub(crate) fn new(bell: &Arc<Bell>, (bus, questions): Made) -> Self {
+    pub(crate) fn new(bell: &Arc<Bell>, (bus, asked): Made) -> Self {
         let id = bell.next_id();
-        if let Some(questions) = &questions {
-            questions.ring(bell, id);
-        }
-        Self { id, bell: Arc::clone(bell), bus, questions }
+        asked.ring(bell, id);
+        Self { id, bell: Arc::clone(bell), bus, asked }
     }
 
     #[napi(getter)]
@@ -61,14 +59,12 @@ impl NativeBus {
     /// What the program is asked; the bell rings `WRITABLE` when there is something.
     #[napi]
     pub fn question(&self) -> Option<NativeQuestion> {
-        self.questions.as_ref().and_then(|questions| questions.take())
+        self.asked.take()
     }
 
     #[napi]
     pub fn answer(&self, id: u32, answer: bool) {
-        if let Some(questions) = &self.questions {
-            questions.answer(id, answer);
-        }
+        self.asked.answer(id, answer);
     }
 
     /// Ends every member's stream.

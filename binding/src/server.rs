@@ -7,8 +7,8 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::acme::NativeAcmeStatus;
-use crate::bell::{Bell, Doorbell, Ringer};
-use crate::bus::{NativeBusMetrics, NativeQuestion, Questions};
+use crate::bell::{Bell, Doorbell};
+use crate::bus::{Asked, NativeBusMetrics, NativeQuestion};
 use crate::pending::{Pending, PendingUnit};
 use crate::runtime::{conversation, runtime};
 use crate::stream::NativeStream;
@@ -19,21 +19,19 @@ pub struct NativeServer {
     id: u32,
     bell: Arc<Bell>,
     server: Arc<alknet::Server>,
-    questions: Option<Arc<Questions>>,
+    asked: Asked,
 }
 
 /// A server, and what its program is asked.
-pub(crate) type Started = (alknet::Server, Option<Arc<Questions>>);
+pub(crate) type Started = (alknet::Server, Asked);
 
 #[napi]
 impl NativeServer {
-    pub(crate) fn new(bell: &Arc<Bell>, (server, questions): Started) -> Self {
-        let id = bell.next_id();
-        server.observe(Arc::new(Ringer { bell: Arc::clone(bell), id }));
-        if let Some(questions) = &questions {
-            questions.ring(bell, id);
-        }
-        Self { id, bell: Arc::clone(bell), server: Arc::new(server), questions }
+    pub(crate) fn new(bell: &Arc<Bell>, (server, asked): Started) -> Self {
+        let (id, ringer) = bell.ringer();
+        server.observe(ringer);
+        asked.ring(bell, id);
+        Self { id, bell: Arc::clone(bell), server: Arc::new(server), asked }
     }
 
     #[napi(getter)]
@@ -75,14 +73,12 @@ impl NativeServer {
     /// What the program is asked; the bell rings `WRITABLE` when there is something.
     #[napi]
     pub fn question(&self) -> Option<NativeQuestion> {
-        self.questions.as_ref().and_then(|questions| questions.take())
+        self.asked.take()
     }
 
     #[napi]
     pub fn answer(&self, id: u32, answer: bool) {
-        if let Some(questions) = &self.questions {
-            questions.answer(id, answer);
-        }
+        self.asked.answer(id, answer);
     }
 
     #[napi]

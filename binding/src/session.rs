@@ -7,14 +7,15 @@ use alknet::{ChannelManager, Reconnect, Standing};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
-use crate::bell::{Bell, Doorbell, Ringer};
+use crate::bell::{Bell, Doorbell};
 use crate::error::NativeError;
 use crate::forward::{Forwarder, NativeForwardOptions};
+use crate::options::millis;
 use crate::pending::{Pending, PendingForward, PendingStream};
 use crate::stream::NativeInfo;
 
 /// How long an open may take when nothing is said.
-pub(crate) const OPEN_LIMIT: u32 = 20_000;
+pub(crate) const OPEN_LIMIT: Duration = Duration::from_secs(20);
 
 /// How a session comes back.
 #[napi(object)]
@@ -29,7 +30,6 @@ pub struct NativeReconnect {
 impl From<NativeReconnect> for Reconnect {
     fn from(given: NativeReconnect) -> Self {
         let default = Self::default();
-        let millis = |given: Option<u32>, or| given.map_or(or, |n| Duration::from_millis(n.into()));
         Self {
             enabled: given.enabled.unwrap_or(default.enabled),
             from_the_start: given.from_the_start.unwrap_or(default.from_the_start),
@@ -88,8 +88,8 @@ pub struct NativeSession {
 #[napi]
 impl NativeSession {
     pub(crate) fn new(bell: &Arc<Bell>, manager: ChannelManager) -> Self {
-        let id = bell.next_id();
-        manager.observe(Arc::new(Ringer { bell: Arc::clone(bell), id }));
+        let (id, ringer) = bell.ringer();
+        manager.observe(ringer);
         Self { id, manager: Arc::new(manager) }
     }
 
@@ -126,7 +126,7 @@ impl NativeSession {
         timeout: Option<u32>,
     ) -> Result<PendingStream> {
         let manager = Arc::clone(&self.manager);
-        let limit = Duration::from_millis(u64::from(timeout.unwrap_or(OPEN_LIMIT)));
+        let limit = millis(timeout, OPEN_LIMIT);
         let opening = async move {
             let target =
                 target.map_or_else(|| Ok(alknet::Target::control()), |text| text.parse())?;

@@ -6,7 +6,7 @@ use alknet::{CertificateInfo, Info, Read};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
-use crate::bell::{Bell, Ringer};
+use crate::bell::Bell;
 use crate::error::NativeError;
 use crate::runtime::conversation;
 
@@ -77,8 +77,8 @@ pub struct NativeStream {
 #[napi]
 impl NativeStream {
     pub(crate) fn new(bell: &Arc<Bell>, stream: alknet::Stream) -> Self {
-        let id = bell.next_id();
-        stream.observe(Arc::new(Ringer { bell: Arc::clone(bell), id }));
+        let (id, ringer) = bell.ringer();
+        stream.observe(ringer);
         Self { id, stream }
     }
 

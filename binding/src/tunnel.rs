@@ -1,16 +1,15 @@
 //! A supervised session with a container.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use alknet::{Reconnect, Tunnel, TunnelOptions};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
-use crate::bell::{Bell, Doorbell, Ringer};
+use crate::bell::{Bell, Doorbell};
 use crate::error::NativeError;
 use crate::forward::{Forwarder, NativeForwardOptions};
-use crate::options::{NativeSource, given};
+use crate::options::{NativeSource, given, millis};
 use crate::pending::{Pending, PendingForward, PendingStream};
 use crate::session::{NativeMetrics, NativeStanding, OPEN_LIMIT};
 
@@ -51,8 +50,8 @@ pub struct NativeTunnel {
 #[napi]
 impl NativeTunnel {
     pub(crate) fn new(bell: &Arc<Bell>, tunnel: Tunnel) -> Self {
-        let id = bell.next_id();
-        tunnel.observe(Arc::new(Ringer { bell: Arc::clone(bell), id }));
+        let (id, ringer) = bell.ringer();
+        tunnel.observe(ringer);
         Self { id, tunnel: Arc::new(tunnel) }
     }
 
@@ -85,7 +84,7 @@ impl NativeTunnel {
     #[napi]
     pub fn open(&self, bell: &Doorbell, port: u16, timeout: Option<u32>) -> Result<PendingStream> {
         let tunnel = Arc::clone(&self.tunnel);
-        let limit = Duration::from_millis(u64::from(timeout.unwrap_or(OPEN_LIMIT)));
+        let limit = millis(timeout, OPEN_LIMIT);
         let opening = async move { tunnel.open(port, limit).await };
         Pending::start(bell, opening).map(PendingStream)
     }
