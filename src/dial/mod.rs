@@ -6,6 +6,7 @@ mod guard;
 mod loopback;
 mod proxy;
 mod sockets;
+pub(crate) mod socks5;
 mod udp;
 
 use std::net::SocketAddr;

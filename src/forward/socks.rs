@@ -11,6 +11,9 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::http;
+use crate::dial::socks5::{
+    CONNECT, IPV4, IPV6, NAME, NO_LOGIN, NONE_ACCEPTED, PASSWORD, PASSWORD_VERSION, Reply, VERSION,
+};
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::io::{BoxIo, Connected};
 use crate::listen::{Answer, Incoming, Listener, Request};
@@ -18,12 +21,6 @@ use crate::target::Target;
 
 /// Longest name (RFC 1035 §2.3.4, as text).
 const MAX_NAME: usize = 253;
-
-const VERSION: u8 = 5;
-const NO_LOGIN: u8 = 0;
-const PASSWORD: u8 = 2;
-const NONE_ACCEPTED: u8 = 0xff;
-const PASSWORD_VERSION: u8 = 1;
 
 /// Who may use a proxy.
 #[derive(Clone, PartialEq, Eq)]
@@ -87,7 +84,7 @@ async fn socks(mut stream: Connected, login: Option<&Login>) -> Result<Request> 
         None => return Err(deny(stream.io, Reply::AddressType).await),
     };
     let port = stream.io.read_u16().await.map_err(gone)?;
-    if command != 1 {
+    if command != CONNECT {
         return Err(deny(stream.io, Reply::Command).await);
     }
     let target = match Target::from_open(&host, u32::from(port)) {
@@ -131,16 +128,16 @@ async fn text(io: &mut BoxIo) -> Result<Vec<u8>> {
 /// The host of a request, `None` for an address type that there is not. A name that is none gives an empty one.
 async fn host(io: &mut BoxIo, kind: u8) -> Result<Option<String>> {
     Ok(Some(match kind {
-        1 => {
+        IPV4 => {
             let mut octets = [0; 4];
             io.read_exact(&mut octets).await.map_err(gone)?;
             std::net::Ipv4Addr::from(octets).to_string()
         }
-        3 => {
+        NAME => {
             let name = text(io).await?;
             String::from_utf8(name).ok().filter(|name| is_name(name)).unwrap_or_default()
         }
-        4 => {
+        IPV6 => {
             let mut octets = [0; 16];
             io.read_exact(&mut octets).await.map_err(gone)?;
             std::net::Ipv6Addr::from(octets).to_string()
@@ -164,40 +161,25 @@ pub(super) async fn say(io: &mut BoxIo, bytes: &[u8]) -> Result<()> {
     sent.await.map_err(|e| Error::system("write", "to a proxy's client", e).at(Phase::Stream))
 }
 
-/// RFC 1928 §6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reply {
-    Success = 0,
-    Failure = 1,
-    NotAllowed = 2,
-    NetworkUnreachable = 3,
-    HostUnreachable = 4,
-    Refused = 5,
-    Command = 7,
-    AddressType = 8,
+fn reply(why: &Error) -> Reply {
+    match (why.code(), why.refusal()) {
+        (Code::System("ECONNREFUSED"), _) => Reply::Refused,
+        (Code::System("ENETUNREACH"), _) => Reply::NetworkUnreachable,
+        (Code::System("EHOSTUNREACH" | "ENOTFOUND" | "ETIMEDOUT"), _) => Reply::HostUnreachable,
+        (_, Some(Refusal::Prohibited)) => Reply::NotAllowed,
+        (_, Some(Refusal::ConnectFailed)) => Reply::Refused,
+        (_, Some(Refusal::UnknownType)) => Reply::Command,
+        _ => Reply::Failure,
+    }
 }
 
-impl Reply {
-    fn of(why: &Error) -> Self {
-        match (why.code(), why.refusal()) {
-            (Code::System("ECONNREFUSED"), _) => Self::Refused,
-            (Code::System("ENETUNREACH"), _) => Self::NetworkUnreachable,
-            (Code::System("EHOSTUNREACH" | "ENOTFOUND" | "ETIMEDOUT"), _) => Self::HostUnreachable,
-            (_, Some(Refusal::Prohibited)) => Self::NotAllowed,
-            (_, Some(Refusal::ConnectFailed)) => Self::Refused,
-            (_, Some(Refusal::UnknownType)) => Self::Command,
-            _ => Self::Failure,
-        }
-    }
-
-    /// The address of the far end's socket is not known here: zero, as RFC 1928 has it.
-    fn bytes(self) -> [u8; 10] {
-        [VERSION, self as u8, 0, 1, 0, 0, 0, 0, 0, 0]
-    }
+/// The address of the far end's socket is not known here: zero, as RFC 1928 has it.
+fn bytes(reply: Reply) -> [u8; 10] {
+    [VERSION, reply as u8, 0, IPV4, 0, 0, 0, 0, 0, 0]
 }
 
 async fn deny(mut io: BoxIo, reply: Reply) -> Error {
-    match say(&mut io, &reply.bytes()).await {
+    match say(&mut io, &bytes(reply)).await {
         Ok(()) => {
             let _ = io.shutdown().await;
             Error::new(Code::Protocol, format!("a SOCKS request was refused: {reply:?}"))
@@ -211,13 +193,13 @@ struct Socks5(Connected);
 impl Answer for Socks5 {
     fn accept(mut self: Box<Self>) -> BoxFuture<'static, Result<Connected>> {
         async move {
-            say(&mut self.0.io, &Reply::Success.bytes()).await?;
+            say(&mut self.0.io, &bytes(Reply::Success)).await?;
             Ok(self.0)
         }
         .boxed()
     }
 
     fn refuse(self: Box<Self>, why: Error) -> BoxFuture<'static, ()> {
-        async move { drop(deny(self.0.io, Reply::of(&why)).await) }.boxed()
+        async move { drop(deny(self.0.io, reply(&why)).await) }.boxed()
     }
 }

@@ -7,18 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::{Denial, Host, Login};
+use crate::dial::socks5::{
+    CONNECT, IPV4, IPV6, NAME, NO_LOGIN, PASSWORD, PASSWORD_VERSION, Reply, VERSION,
+};
 use crate::io::BoxIo;
-
-const VERSION: u8 = 5;
-const NO_LOGIN: u8 = 0;
-const PASSWORD: u8 = 2;
-const PASSWORD_VERSION: u8 = 1;
-const CONNECT: u8 = 1;
-
-/// Kinds of addresses (RFC 1928 §5).
-const IPV4: u8 = 1;
-const NAME: u8 = 3;
-const IPV6: u8 = 4;
 
 /// Has the proxy at the other end of `io` connect to `host`. All that it reads is the proxy's own.
 pub(super) async fn ask(
@@ -52,9 +44,10 @@ pub(super) async fn ask(
     if version != VERSION {
         return Err(Denial::new("does not speak SOCKS5"));
     }
-    match reply {
-        0 => skip_address(io, kind).await,
-        reply => Err(denial(reply)),
+    match Reply::of(reply) {
+        Some(Reply::Success) => skip_address(io, kind).await,
+        Some(why) => Err(denial(why)),
+        None => Err(Denial::new(format!("failed with reply {reply}"))),
     }
 }
 
@@ -110,17 +103,21 @@ async fn skip_address(io: &mut BoxIo, kind: u8) -> Result<(), Denial> {
     Ok(())
 }
 
-/// RFC 1928 §6.
-fn denial(reply: u8) -> Denial {
+fn denial(reply: Reply) -> Denial {
     match reply {
-        1 => Denial::new("failed to connect"),
-        2 => Denial::prohibited("does not allow this connection"),
-        3 => Denial::of_target("says: network unreachable", ErrorKind::NetworkUnreachable),
-        4 => Denial::of_target("says: host unreachable", ErrorKind::HostUnreachable),
-        5 => Denial::of_target("says: connection refused", ErrorKind::ConnectionRefused),
-        6 => Denial::of_target("says: time to live expired", ErrorKind::TimedOut),
-        7 => Denial::new("does not know CONNECT"),
-        8 => Denial::new("does not know this kind of address"),
-        other => Denial::new(format!("failed with reply {other}")),
+        Reply::Success | Reply::Failure => Denial::new("failed to connect"),
+        Reply::NotAllowed => Denial::prohibited("does not allow this connection"),
+        Reply::NetworkUnreachable => {
+            Denial::of_target("says: network unreachable", ErrorKind::NetworkUnreachable)
+        }
+        Reply::HostUnreachable => {
+            Denial::of_target("says: host unreachable", ErrorKind::HostUnreachable)
+        }
+        Reply::Refused => {
+            Denial::of_target("says: connection refused", ErrorKind::ConnectionRefused)
+        }
+        Reply::Expired => Denial::of_target("says: time to live expired", ErrorKind::TimedOut),
+        Reply::Command => Denial::new("does not know CONNECT"),
+        Reply::AddressType => Denial::new("does not know this kind of address"),
     }
 }
