@@ -55,20 +55,6 @@ struct End {
 }
 
 impl PipeEnd {
-    pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
-        self.shared.lock().ends[self.side].observer = Some(observer);
-    }
-
-    /// Takes what has arrived, at most `max` bytes.
-    pub(crate) fn read(&self, max: usize, waker: Option<&Waker>) -> Read {
-        let mut bytes = None;
-        self.receive(waker, |queue| {
-            bytes = queue.pop(max);
-            bytes.as_ref().map_or(0, Bytes::len)
-        })
-        .unwrap_or_else(|| bytes.map_or(Read::Pending, Read::Data))
-    }
-
     /// Moves what has arrived. `None`: something was.
     fn receive(
         &self,
@@ -94,18 +80,6 @@ impl PipeEnd {
             tell(shared, 1 - self.side, events);
         }
         None
-    }
-
-    /// Accepts as much as there is room for. 0: wait.
-    ///
-    /// # Errors
-    /// `EPIPE` once nobody reads any more, and after this side's end.
-    pub(crate) fn write(&self, bytes: &[u8], waker: Option<&Waker>) -> Result<usize> {
-        self.send(waker, |queue, room| {
-            let count = bytes.len().min(room);
-            queue.push_slice(&bytes[..count]);
-            count
-        })
     }
 
     fn send(
@@ -136,7 +110,7 @@ impl PipeEnd {
     }
 
     /// Ends this side after what was accepted.
-    pub(crate) fn finish(&self) {
+    fn end(&self) {
         let mut shared = self.shared.lock();
         let lane = &mut shared.lanes[self.side];
         if std::mem::replace(&mut lane.ended, true) {
@@ -152,29 +126,6 @@ impl PipeEnd {
             tell(shared, self.side, events);
         }
         self.tell_if_over();
-    }
-
-    /// Ends both directions. What the other end has not read yet it may still read.
-    pub(crate) fn close(&self) {
-        let mut shared = self.shared.lock();
-        let theirs = &mut shared.lanes[1 - self.side];
-        (theirs.unread, theirs.ended) = (true, true);
-        theirs.queue.clear();
-        shared.lanes[self.side].ended = true;
-        for side in [self.side, 1 - self.side] {
-            let mut events = shared.wake_reader(side);
-            events.add(shared.wake_writer(side, true));
-            tell(shared, side, events);
-            shared = self.shared.lock();
-        }
-        drop(shared);
-        self.tell_if_over();
-    }
-
-    /// Bytes received and not read, and bytes accepted and not read at the other end.
-    pub(crate) fn buffered(&self) -> (usize, usize) {
-        let shared = self.shared.lock();
-        (shared.lanes[1 - self.side].queue.len(), shared.lanes[self.side].queue.len())
     }
 
     fn tell_if_over(&self) {
@@ -258,39 +209,63 @@ impl AsyncWrite for PipeEnd {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.finish();
+        self.end();
         Poll::Ready(Ok(()))
     }
 }
 
 impl Face for PipeEnd {
     fn observe(&self, observer: Arc<dyn Observer>) {
-        self.observe(observer);
+        self.shared.lock().ends[self.side].observer = Some(observer);
     }
 
     fn read(&self, max: usize, waker: Option<&Waker>) -> Read {
-        self.read(max, waker)
+        let mut bytes = None;
+        self.receive(waker, |queue| {
+            bytes = queue.pop(max);
+            bytes.as_ref().map_or(0, Bytes::len)
+        })
+        .unwrap_or_else(|| bytes.map_or(Read::Pending, Read::Data))
     }
 
     fn write(&self, bytes: &[u8], waker: Option<&Waker>) -> Result<usize> {
-        self.write(bytes, waker)
+        self.send(waker, |queue, room| {
+            let count = bytes.len().min(room);
+            queue.push_slice(&bytes[..count]);
+            count
+        })
     }
 
     fn finish(&self, _waker: Option<&Waker>) -> Result<bool> {
-        self.finish();
+        self.end();
         Ok(true)
     }
 
+    /// What the other end has not read yet it may still read.
     fn close(&self) {
-        self.close();
+        let mut shared = self.shared.lock();
+        let theirs = &mut shared.lanes[1 - self.side];
+        (theirs.unread, theirs.ended) = (true, true);
+        theirs.queue.clear();
+        shared.lanes[self.side].ended = true;
+        for side in [self.side, 1 - self.side] {
+            let mut events = shared.wake_reader(side);
+            events.add(shared.wake_writer(side, true));
+            tell(shared, side, events);
+            shared = self.shared.lock();
+        }
+        drop(shared);
+        self.tell_if_over();
+    }
+
+    /// Bytes received and not read, and bytes accepted and not read at the other end.
+    fn buffered(&self) -> (usize, usize) {
+        let shared = self.shared.lock();
+        (shared.lanes[1 - self.side].queue.len(), shared.lanes[self.side].queue.len())
     }
 
     fn failure(&self) -> Option<Error> {
         None
-    }
-
-    fn buffered(&self) -> (usize, usize) {
-        self.buffered()
     }
 }
 
