@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::Peer;
+use super::common::Ready;
 use super::reflexes::Reflexes;
 use crate::config::{Bind, PortForwardSpec};
 
@@ -55,9 +56,8 @@ pub(in crate::cli) struct Connect {
     /// Fail at once when the first attempt does, instead of trying on
     #[arg(long, env = "ALKNET_ONCE")]
     pub(in crate::cli) once: bool,
-    /// Write a line to this open file descriptor when everything listens
-    #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
-    pub(in crate::cli) ready_fd: Option<i32>,
+    #[command(flatten)]
+    pub(in crate::cli) ready: Ready,
     #[command(flatten)]
     pub(in crate::cli) reflexes: Reflexes,
 }

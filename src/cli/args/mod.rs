@@ -1,6 +1,7 @@
 //! Commands and options: names, defaults, help. Long flags are their own; OpenSSH's short ones mean what they mean there.
 
 mod bus;
+mod common;
 mod config;
 mod connect;
 #[cfg(unix)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::KeyFiles;
+use super::common::TlsTrust;
 use crate::auth::Trust;
 use crate::config::{TlsVersion, Transport};
 
@@ -33,9 +34,8 @@ pub(in crate::cli) struct Peer {
     /// For tls and wss: the name that the certificate must have [default: that of the server]
     #[arg(long, value_name = "NAME", env = "ALKNET_TLS_SERVER_NAME")]
     pub(in crate::cli) tls_server_name: Option<String>,
-    /// For tls and wss: a PEM file with the authorities to trust instead of the public ones
-    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
-    pub(in crate::cli) tls_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) trusted: TlsTrust,
     /// For tls and wss: the oldest TLS that is spoken, 1.2 or 1.3
     #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN")]
     pub(in crate::cli) tls_min: TlsVersion,
@@ -102,7 +102,7 @@ impl Peer {
             iroh_relay: None,
             transport: Vec::new(),
             tls_server_name: None,
-            tls_ca: None,
+            trusted: TlsTrust { tls_ca: None },
             tls_min: TlsVersion::default(),
             insecure: false,
             port: None,

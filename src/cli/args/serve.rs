@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::KeyFiles;
+use super::common::{Ready, TlsCertificate};
 use crate::config::{TlsVersion, Transport};
 
 #[derive(Args)]
@@ -43,12 +44,8 @@ pub(in crate::cli) struct Serve {
     /// How bytes travel; repeatable [default: tcp]
     #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
     pub(in crate::cli) transport: Vec<Transport>,
-    /// For tls and wss: a PEM file with the certificate and those that vouch for it
-    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CERT", requires = "tls_key")]
-    pub(in crate::cli) tls_cert: Option<PathBuf>,
-    /// For tls and wss: a PEM file with the certificate's private key
-    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_KEY", requires = "tls_cert")]
-    pub(in crate::cli) tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) certificate: TlsCertificate,
     /// For tls and wss: a name to get a certificate for, and to renew it, from an authority that speaks ACME; repeatable
     #[arg(
         long,
@@ -169,7 +166,6 @@ pub(in crate::cli) struct Serve {
     /// Connections of one address (IPv6: of a /64) at once, logged in or not; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0, env = "ALKNET_MAX_CONNECTIONS_PER_IP")]
     pub(in crate::cli) max_connections_per_ip: usize,
-    /// Write a line to this open file descriptor when it listens
-    #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
-    pub(in crate::cli) ready_fd: Option<i32>,
+    #[command(flatten)]
+    pub(in crate::cli) ready: Ready,
 }

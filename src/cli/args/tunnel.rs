@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::common::{Ready, TlsCertificate, TlsTrust};
 use crate::config::Bind;
 
 #[derive(Args)]
@@ -59,9 +60,6 @@ pub(in crate::cli) struct TunnelToken {
     /// Go over a network without TLS
     #[arg(long, env = "ALKNET_TUNNEL_INSECURE")]
     pub(in crate::cli) insecure: bool,
-    /// For wss: a PEM file with the authorities to trust instead of the public ones
-    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
-    pub(in crate::cli) tls_ca: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -91,6 +89,8 @@ pub(in crate::cli) struct TunnelAgent {
     pub(in crate::cli) shell: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) token: TunnelToken,
+    #[command(flatten)]
+    pub(in crate::cli) trusted: TlsTrust,
     /// Called by the original's name: a network without TLS is no mistake then
     #[arg(long, hide = true)]
     pub(in crate::cli) drop_in: bool,
@@ -105,15 +105,10 @@ pub(in crate::cli) struct TunnelListen {
     /// Listen, and reach runners, on a network without TLS
     #[arg(long, env = "ALKNET_TUNNEL_INSECURE")]
     pub(in crate::cli) insecure: bool,
-    /// For wss: a PEM file with the certificate and those that vouch for it
-    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CERT", requires = "tls_key")]
-    pub(in crate::cli) tls_cert: Option<PathBuf>,
-    /// For wss: a PEM file with the certificate's private key
-    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_KEY", requires = "tls_cert")]
-    pub(in crate::cli) tls_key: Option<PathBuf>,
-    /// Write a line to this open file descriptor when everything listens
-    #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
-    pub(in crate::cli) ready_fd: Option<i32>,
+    #[command(flatten)]
+    pub(in crate::cli) certificate: TlsCertificate,
+    #[command(flatten)]
+    pub(in crate::cli) ready: Ready,
 }
 
 #[derive(Args)]
@@ -182,9 +177,8 @@ pub(in crate::cli) struct TunnelHost {
         env = "ALKNET_TUNNEL_RUNNERS"
     )]
     pub(in crate::cli) runners: Vec<String>,
-    /// For runners by wss: a PEM file with the authorities to trust instead of the public ones
-    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
-    pub(in crate::cli) tls_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) trusted: TlsTrust,
     /// A file with the token that these runners want [default: $ALKNET_TUNNEL_TOKEN]
     #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_TOKEN_FILE")]
     pub(in crate::cli) token_file: Option<PathBuf>,
@@ -217,9 +211,10 @@ pub(in crate::cli) struct TunnelForward {
     pub(in crate::cli) proto: TunnelProto,
     #[command(flatten)]
     pub(in crate::cli) token: TunnelToken,
-    /// Write a line to this open file descriptor when it listens
-    #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
-    pub(in crate::cli) ready_fd: Option<i32>,
+    #[command(flatten)]
+    pub(in crate::cli) trusted: TlsTrust,
+    #[command(flatten)]
+    pub(in crate::cli) ready: Ready,
 }
 
 #[cfg(unix)]
@@ -233,6 +228,8 @@ pub(in crate::cli) struct TunnelTerminal {
     pub(in crate::cli) escape: String,
     #[command(flatten)]
     pub(in crate::cli) token: TunnelToken,
+    #[command(flatten)]
+    pub(in crate::cli) trusted: TlsTrust,
 }
 
 /// The SSH proxy, for users.
@@ -253,15 +250,11 @@ pub(in crate::cli) struct TunnelSsh {
     /// Who logs in
     #[arg(short, long, default_value = "root")]
     pub(in crate::cli) user: String,
-    /// A file with the token to show [default: $ALKNET_TUNNEL_TOKEN]
-    #[arg(long, value_name = "PATH", env = "ALKNET_TUNNEL_TOKEN_FILE")]
-    pub(in crate::cli) token_file: Option<PathBuf>,
     /// Be a ProxyCommand: standard input and output are the connection
     #[arg(long)]
     pub(in crate::cli) stdio: bool,
-    /// Go over a network without TLS: SSH itself is encrypted, a token is not
-    #[arg(long, env = "ALKNET_TUNNEL_INSECURE")]
-    pub(in crate::cli) insecure: bool,
+    #[command(flatten)]
+    pub(in crate::cli) token: TunnelToken,
     /// More words for ssh, after --
     #[arg(last = true, value_name = "SSH-WORDS")]
     pub(in crate::cli) words: Vec<std::ffi::OsString>,

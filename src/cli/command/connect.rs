@@ -66,7 +66,7 @@ async fn session(
     };
     let forwards = forwards(options, wishes, &manager, report).await?;
     report.event("ready", json!({}), "ready");
-    ready(options.ready_fd)?;
+    ready(options.ready.ready_fd)?;
     let ended = tokio::select! {
         ended = follow(&manager, report) => Some(ended),
         () = control.draining() => None,

@@ -62,7 +62,7 @@ pub(super) async fn reach(peer: &Peer) -> Result<(ConnectOptions, Wishes)> {
         iroh_addresses: peer.iroh_address.clone(),
         iroh_relay: peer.iroh_relay.clone(),
         transport: peer.transport.clone(),
-        tls_ca: peer.tls_ca.clone().map(KeySource::Path),
+        tls_ca: peer.trusted.tls_ca.clone().map(KeySource::Path),
         tls_server_name: peer.tls_server_name.clone(),
         tls_min: peer.tls_min,
         insecure: peer.insecure,

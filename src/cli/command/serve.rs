@@ -48,7 +48,7 @@ pub(in crate::cli) async fn serve(
     for warning in server.warnings() {
         report.event("warning", json!({ "message": warning }), &warning);
     }
-    ready(options.ready_fd)?;
+    ready(options.ready.ready_fd)?;
     loop {
         tokio::select! {
             () = control.draining() => break,
@@ -85,8 +85,8 @@ async fn serve_options(options: &Serve) -> Result<ServeOptions> {
         transport: options.transport.clone(),
         iroh_key: options.iroh_key.clone(),
         iroh_relay: options.iroh_relay.clone(),
-        tls_cert: options.tls_cert.clone().map(KeySource::Path),
-        tls_key: options.tls_key.clone().map(KeySource::Path),
+        tls_cert: options.certificate.tls_cert.clone().map(KeySource::Path),
+        tls_key: options.certificate.tls_key.clone().map(KeySource::Path),
         acme: acme(options),
         acme_ca: options.acme_ca.clone().map(KeySource::Path),
         tls_min: options.tls_min,

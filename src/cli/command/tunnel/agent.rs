@@ -34,7 +34,7 @@ pub(super) async fn agent(
         ports: options.ports.clone(),
         manner: Manner {
             insecure: options.token.insecure || options.drop_in,
-            ca: ca(options.token.tls_ca.as_deref())?,
+            ca: ca(options.trusted.tls_ca.as_deref())?,
             name: None,
         },
         shell: shell(options),

@@ -28,7 +28,7 @@ pub(super) async fn forward(
         udp: options.proto == TunnelProto::Udp,
         token: token(options.token.token_file.as_deref())?,
         insecure: options.token.insecure,
-        tls_ca: options.token.tls_ca.clone().map(KeySource::Path),
+        tls_ca: options.trusted.tls_ca.clone().map(KeySource::Path),
         ..TunnelOptions::default()
     };
     let tunnel = tokio::select! {
@@ -42,7 +42,7 @@ pub(super) async fn forward(
     let sentence =
         format!("{} leads to port {} of task {}", at.join(" and "), options.port, options.task);
     report.event("listening", fields, &sentence);
-    ready(options.ready_fd)?;
+    ready(options.ready.ready_fd)?;
     tokio::select! {
         () = follow(&tunnel, report) => {}
         () = control.draining() => {}

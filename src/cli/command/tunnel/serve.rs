@@ -31,7 +31,7 @@ pub(super) async fn runner(
     };
     let listening = listening(&options.listen, &options.common);
     let server = TunnelServer::runner(&listening, &runner).await?;
-    run(&server, "runner", options.common.ready_fd, report, control).await
+    run(&server, "runner", options.common.ready.ready_fd, report, control).await
 }
 
 pub(super) async fn host(options: &TunnelHost, report: &Report, control: &Control) -> Result<Exit> {
@@ -47,10 +47,10 @@ pub(super) async fn host(options: &TunnelHost, report: &Report, control: &Contro
         runners,
         runner_token: token(options.token_file.as_deref())?,
         insecure: options.common.insecure,
-        tls_ca: ca(options.tls_ca.as_deref())?,
+        tls_ca: ca(options.trusted.tls_ca.as_deref())?,
     };
     let server = TunnelServer::host(&listening(&options.listen, &options.common), host).await?;
-    run(&server, "host", options.common.ready_fd, report, control).await
+    run(&server, "host", options.common.ready.ready_fd, report, control).await
 }
 
 /// The file, and the addresses of NATS.
@@ -69,8 +69,8 @@ fn listening(listen: &Bind, common: &TunnelListen) -> TunnelOptions {
         listen: listen.clone(),
         token_file: common.tokens.clone(),
         insecure: common.insecure,
-        tls_cert: common.tls_cert.clone(),
-        tls_key: common.tls_key.clone(),
+        tls_cert: common.certificate.tls_cert.clone(),
+        tls_key: common.certificate.tls_key.clone(),
     }
 }
 

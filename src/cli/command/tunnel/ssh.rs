@@ -60,8 +60,8 @@ pub(super) async fn ssh(
 
 fn proxy(host: &TunnelHostPlace, options: &TunnelSsh) -> Result<SshProxy> {
     let at = HostPort { host: host_name(host)?, port: options.proxy_port };
-    let token = token(options.token_file.as_deref())?;
-    if token.is_some() && !options.insecure && !is_loopback(&at.host) {
+    let token = token(options.token.token_file.as_deref())?;
+    if token.is_some() && !options.token.insecure && !is_loopback(&at.host) {
         return Err(Error::config("the token would go over a network in the clear")
             .hint("go through a port that leads there under encryption, or say --insecure"));
     }

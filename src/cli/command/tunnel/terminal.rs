@@ -41,7 +41,7 @@ pub(super) async fn connect(
     let sign = sign(&options.escape)?;
     let manner = Manner {
         insecure: options.token.insecure,
-        ca: ca(options.token.tls_ca.as_deref())?,
+        ca: ca(options.trusted.tls_ca.as_deref())?,
         name: None,
     };
     let opening = terminal(&url, &id, token.as_deref(), manner);
