@@ -64,9 +64,10 @@ impl Channel {
         channel.pump();
         channel
     }
+}
 
-    // ------------------------------------------------------------------ from the session's loop
-
+/// From the session's loop.
+impl Channel {
     /// Takes everything russh has for this channel. Returns whether its buffer is over what a foreign peer gets.
     pub(super) fn pump(self: &Arc<Self>) -> bool {
         let mut events = Events::default();
@@ -160,9 +161,10 @@ impl Channel {
         let state = self.state.lock();
         (state.recv.len(), state.consumed)
     }
+}
 
-    // ------------------------------------------------------------------ inside
-
+/// Within.
+impl Channel {
     /// Whether the peer should be told of consumed bytes.
     pub(super) fn credit_due(&self, state: &State) -> Option<u64> {
         self.core.peer_is_alknet().then(|| state.credit_due(self.core.window())).flatten()

@@ -112,9 +112,10 @@ impl Core {
     pub(super) fn peer_is_alknet(&self) -> bool {
         self.peer_is_alknet.get().copied().unwrap_or(false)
     }
+}
 
-    // ------------------------------------------------------------------ channels
-
+/// Its channels.
+impl Core {
     pub(super) fn register(&self, channel: &Arc<Channel>) {
         self.channels.lock().insert(channel.id, Arc::downgrade(channel));
         self.open.fetch_add(1, Ordering::AcqRel);
@@ -221,9 +222,10 @@ impl Core {
         }
         .unwrap_or_else(|| Arc::clone(channel))
     }
+}
 
-    // ------------------------------------------------------------------ the end
-
+/// Its end.
+impl Core {
     /// The peer broke our rules: the session ends at once.
     pub(super) fn violated(&self, what: &str) {
         self.set_failure(Error::new(Code::Protocol, what).at(Phase::Stream));

@@ -122,9 +122,10 @@ impl Flow {
             || self.incoming != End::None
             || matches!(self.stage, Stage::Failed(_))
     }
+}
 
-    // ------------------------------------------------------------------ from the peer
-
+/// From the peer.
+impl Flow {
     /// Takes what came. False when the peer has sent more than it may.
     pub(crate) fn receive(&mut self, payload: Bytes) -> bool {
         self.idle = 0;
@@ -191,9 +192,10 @@ impl Flow {
         self.inbox.clear();
         held
     }
+}
 
-    // ------------------------------------------------------------------ for the user
-
+/// For who reads and writes.
+impl Flow {
     pub(crate) fn pull(&mut self, max: usize) -> Pull {
         if let Some(bytes) = self.inbox.pop(max) {
             self.consumed += bytes.len() as u64;
@@ -253,9 +255,10 @@ impl Flow {
     pub(crate) fn is_over(&self) -> bool {
         self.outgoing == End::Done && self.incoming == End::Done
     }
+}
 
-    // ------------------------------------------------------------------ to the peer
-
+/// To the peer.
+impl Flow {
     /// The next message of this id, if there is one that may be sent.
     pub(crate) fn message(&mut self, id: u32) -> Option<Bytes> {
         if self.owes_credit() {

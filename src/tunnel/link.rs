@@ -189,9 +189,10 @@ impl Link {
         self.transmit.notify_one();
         changed
     }
+}
 
-    // ------------------------------------------------------------------ connections
-
+/// Its connections.
+impl Link {
     /// Asks for a port and waits for the answer. Dropping the future gives it up.
     ///
     /// # Errors

@@ -81,9 +81,10 @@ impl Mux {
     pub(crate) fn len(&self) -> usize {
         self.flows.len()
     }
+}
 
-    // ------------------------------------------------------------------ the link
-
+/// For the link.
+impl Mux {
     /// Takes a binary message of the peer.
     ///
     /// # Errors
@@ -237,9 +238,10 @@ impl Mux {
         self.ready.clear();
         self.flows.keys().copied().collect()
     }
+}
 
-    // ------------------------------------------------------------------ one id
-
+/// For who holds one id.
+impl Mux {
     /// Asks for a port of the peer; `None` when there are too many connections.
     pub(crate) fn open(&mut self, proto: Proto, port: u16) -> Option<u32> {
         if self.flows.len() >= MAX_IDS {
@@ -358,8 +360,6 @@ impl Mux {
             self.say(Kind::Close, flow.proto as u8, id);
         }
     }
-
-    // ------------------------------------------------------------------ inside
 
     fn forget(&mut self, id: u32) -> Option<Flow> {
         let flow = self.flows.remove(&id)?;

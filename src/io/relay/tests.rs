@@ -1,3 +1,5 @@
+//! Tests of the relay, against streams in memory.
+
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
