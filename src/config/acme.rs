@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
+#[cfg(feature = "acme")]
+use crate::error::Result;
 
 /// The directory of Let's Encrypt.
+#[cfg(feature = "acme")]
 pub(crate) const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 /// Names in one certificate, as Let's Encrypt has it.
+#[cfg(feature = "acme")]
 const MOST_DOMAINS: usize = 100;
 
 /// A TLS certificate that a server gets, and renews, by itself. The authority proves that a domain leads here by connecting to its port
@@ -27,6 +31,7 @@ pub struct AcmeOptions {
     pub contact: Option<String>,
 }
 
+#[cfg(feature = "acme")]
 impl AcmeOptions {
     /// # Errors
     /// `ERR_ALKNET_CONFIG` for what no authority would take.
@@ -58,6 +63,7 @@ impl AcmeOptions {
 }
 
 /// Letters, digits and `-` between dots, one dot at least, and not all digits (RFC 1123 §2.1).
+#[cfg(feature = "acme")]
 fn is_domain(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
