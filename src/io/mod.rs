@@ -3,6 +3,10 @@
 mod datagram;
 mod events;
 mod face;
+mod lock;
+#[cfg(all(test, feature = "model"))]
+#[path = "pipe_model.rs"]
+mod model;
 mod pipe;
 mod prefixed;
 mod queue;

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::lock::{Mutex, MutexGuard};
 use super::{ByteQueue, Events, Face, Io, Observer, Read, polled_write};
 use crate::error::{Code, Error, Phase, Result};
 
 /// Bytes written to one end and not read at the other; more is refused until half is gone. As of a stream over SSH.
+#[cfg(not(all(test, feature = "model")))]
 const CAPACITY: usize = 1024 * 1024;
+/// So few that a model of it has few steps.
+#[cfg(all(test, feature = "model"))]
+pub(super) const CAPACITY: usize = 2;
 
 /// Two ends of a stream.
 pub(crate) fn pipe() -> (PipeEnd, PipeEnd) {

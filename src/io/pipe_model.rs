@@ -1,6 +1,6 @@
 //! A pipe in every order that two threads can take its steps in: nobody who waits is forgotten, nothing is lost or told twice.
 //!
-//! `cargo test -p alknet --lib --features model model::`; loom finds the orders, and that one of them stands still.
+//! How to run it: CONTRIBUTING.md. loom finds the orders, and says when one of them stands still.
 
 use std::future::poll_fn;
 use std::sync::Arc;
