@@ -57,7 +57,7 @@ impl Dialer for Direct {
             match target {
                 Target::Tcp(at) => self.dial(at).await,
                 Target::Unix(path) => unix(path).await,
-                Target::Udp(at) => udp::connect(at, &resolve(at).await?).await,
+                Target::Udp(at) => udp::connect(at, &resolve(at).await?),
                 Target::Reserved(_) => Err(unreachable_by_nature(target)),
             }
         }

@@ -133,7 +133,7 @@ impl Dialer for Guarded {
                 (Target::Tcp(at), None) => self.guard.tcp(at).await,
                 (Target::Tcp(at), Some(proxy)) => self.guard.tcp_through(proxy, at).await,
                 // A proxy carries no UDP, and must not be gone round.
-                (Target::Udp(at), None) => udp::connect(at, &self.guard.resolve(at).await?).await,
+                (Target::Udp(at), None) => udp::connect(at, &self.guard.resolve(at).await?),
                 (Target::Unix(path), _) if self.guard.unix => unix(path).await,
                 _ => Err(prohibited()),
             }

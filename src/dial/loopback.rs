@@ -36,8 +36,7 @@ impl Dialer for Loopback {
             let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
                 .map(|ip| SocketAddr::new(ip, at.port));
             if matches!(target, Target::Udp(_)) {
-                // Nobody is asked whether anybody is there, so there is no reason to go to the second.
-                return udp::connect(at, &addresses).await;
+                return udp::connect(at, &addresses);
             }
             let dialled = tokio::time::timeout(CONNECT_LIMIT, connect_any(at, &addresses)).await;
             dialled.unwrap_or_else(|_| {
