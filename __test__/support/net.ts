@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import {
   type AddressInfo,
   createServer,
@@ -53,6 +54,17 @@ async function closeTcp(listener: Server, sockets: Set<Socket>): Promise<void> {
 /** A TCP echo server: sends back what it gets, and ends when its peer has. */
 export function startEcho(host?: string): Promise<TcpServer> {
   return startTcp((socket) => void socket.pipe(socket), host)
+}
+
+/** Bytes that the system holds of connections from and to these ports of IPv4, sent and not taken yet: see proc_pid_net(5). */
+export function inKernel(ports: number[]): number {
+  const rows = readFileSync('/proc/net/tcp', 'utf8').trim().split('\n').slice(1)
+  const port = (at = '') => Number.parseInt(at.split(':')[1] ?? '', 16)
+  return rows
+    .map((row) => row.trim().split(/\s+/))
+    .filter(([, local, remote]) => ports.includes(port(local)) || ports.includes(port(remote)))
+    .flatMap(([, , , , queues]) => queues?.split(':') ?? [])
+    .reduce((sum, bytes) => sum + Number.parseInt(bytes, 16), 0)
 }
 
 /** A port on which nobody listens: it was free a moment ago. */
