@@ -2,10 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { openTunnel } from '../index.js'
 import { discard } from './support/alknet.js'
 import { say } from './support/bytes.js'
-import { listening, run, startAgent } from './support/chain.js'
+import { env, listening, program, run, startAgent } from './support/chain.js'
 import { afterwards } from './support/cleanup.js'
 import { natsCluster } from './support/nats.js'
 import { startEcho } from './support/net.js'
+import { sit } from './support/terminal.js'
 
 async function startRunner(registry: string[]) {
   const server = run('tunnel', 'runner', '--listen', '127.0.0.1:0', '--json', ...registry)
@@ -62,6 +63,19 @@ describe('runners and hosts with a registry in NATS', () => {
       assigned_node: two,
       ssh_port: null,
     })
+
+    const listed = (await (await fetch(`http://${second}/api/tasks`)).json()) as { tasks: object[] }
+    expect(listed.tasks).toMatchObject([
+      { task_id: '5', agent: true, terminal: true, assigned_node: one },
+      { task_id: '6', agent: true, terminal: true, assigned_node: two },
+    ])
+
+    // So do terminals.
+    for (const [host, task] of ways) {
+      const seat = sit([program, 'tunnel', '-H', host, 'connect', `${task}`], { env })
+      seat.type(`exit ${task}\r`)
+      expect(await seat.ended()).toEqual({ code: task, same: true })
+    }
 
     // A node of NATS is lost, and with it no session; new ones begin.
     nodes[0]?.program.kill('SIGKILL')

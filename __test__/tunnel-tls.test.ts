@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest'
 import { openTunnel } from '../index.js'
 import { discard, rejection } from './support/alknet.js'
 import { say } from './support/bytes.js'
-import { file, listening, run, secret, task } from './support/chain.js'
+import { env, file, listening, program, run, secret, task } from './support/chain.js'
 import { afterwards } from './support/cleanup.js'
 import { startEcho } from './support/net.js'
+import { sit } from './support/terminal.js'
 import { certificate, makeCertificate } from './support/transports.js'
 
 const host = { token: 'host-0123456789abc' }
@@ -42,6 +43,16 @@ describe('a tunnel over TLS', () => {
     const words = ['forward', '5', `${echo.port}`, '-l', '0', '--json', ...trust]
     const forward = run('tunnel', '-H', entry, ...words, ...secret(ann.token))
     expect(await listening(forward)).toContain(':')
+  })
+
+  it('has terminals, with their size and their end', async () => {
+    const { entry, trust } = await chain()
+    const words = [program, 'tunnel', '-H', entry, 'connect', '5', ...trust, ...secret(ann.token)]
+    const seat = sit(words, { env, rows: 31, cols: 97 })
+    seat.type('stty size\r')
+    await seat.sees(/31 97\r\n/)
+    seat.type('exit 3\r')
+    expect(await seat.ended()).toEqual({ code: 3, same: true })
   })
 
   it('believes nobody but whom it is to believe', async () => {
