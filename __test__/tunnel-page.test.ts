@@ -17,6 +17,7 @@ import { afterwards } from './support/cleanup.js'
 import { scratch } from './support/keys.js'
 import { describeWith, peerPath } from './support/peers.js'
 import { root } from './support/registry.js'
+import { certificate } from './support/transports.js'
 import { dialHost, type, user } from './support/tunnel.js'
 
 // Shells of the tests read nothing of whoever runs them.
@@ -366,6 +367,20 @@ describeWith('chromium', "the page of a tunnel's host", () => {
     expect(inner).toBeLessThanOrEqual(outer as number)
   })
 
+  it('has a shell wait that says more than can be shown, and loses nothing of it', async () => {
+    const { url } = await startSite()
+    const page = await visit(url)
+    const sent: string[] = []
+    page.on('websocket', (socket) =>
+      socket.on('framesent', ({ payload }) => void sent.push(`${payload}`)),
+    )
+    const screen = await sit(page)
+    await say(page, "head -c 6000000 /dev/zero | tr '\\0' x; clear; echo al''l")
+    await screen.filter({ hasText: /^\s*all/ }).waitFor()
+    const paces = sent.filter((text) => /"(pause|resume)"/.test(text))
+    expect(paces.slice(0, 2)).toEqual(['{"type":"pause"}', '{"type":"resume"}'])
+  })
+
   it('says how a shell ended, and why there is none', async () => {
     const { url, agent, runner } = await startSite()
     const page = await visit(url)
@@ -458,6 +473,15 @@ describeWith('chromium', "the page of a tunnel's host", () => {
     await field.waitFor()
     await page.reload()
     await field.waitFor()
+  })
+
+  it('is the same over TLS', async () => {
+    const { tlsCert, tlsKey } = await certificate()
+    const { url } = await startSite('--tls-cert', tlsCert, '--tls-key', tlsKey)
+    const page = await visit(url.replace('http:', 'https:'), { ignoreHTTPSErrors: true })
+    await sit(page)
+    await say(page, 'exit')
+    await status(page, 'The shell has ended')
   })
 
   it('says that the host has gone, and goes on when it is back', async () => {

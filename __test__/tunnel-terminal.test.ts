@@ -1,10 +1,11 @@
-import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { scratch } from './support/keys.js'
+import { startTcp } from './support/net.js'
 import { type Program, start } from './support/program.js'
 import { type Seat, sit } from './support/terminal.js'
 import { dialHost, type Peer, startOriginalAgent, startOriginalRunner } from './support/tunnel.js'
@@ -103,12 +104,6 @@ async function shown(peer: Peer, expected: RegExp): Promise<RegExpExecArray> {
   }
 }
 
-/** Resolves once a process is gone, a zombie counting as such. */
-async function gone(pid: number): Promise<void> {
-  const alive = () => spawnSync('ps', ['-o', 'stat=', '-p', `${pid}`], { encoding: 'utf8' }).stdout
-  while (/^[^Z\s]/.test(alive())) await new Promise((resolve) => setTimeout(resolve, 20))
-}
-
 describe('alknet tunnel connect', () => {
   it('is a terminal of the container: its size, every change of it, and its exit code', async () => {
     const { host } = await chain()
@@ -179,6 +174,12 @@ describe('alknet tunnel connect', () => {
 
   it('ends what runs in it when the user goes, however that goes', async () => {
     const { host, runner } = await chain()
+    const lives = await startTcp()
+    const follow = async (user: Seat, command: string) => {
+      const connected = lives.next()
+      user.type(`${command}\r`)
+      return { over: once(await connected, 'close') }
+    }
     const leave: Record<string, (user: Seat) => Promise<void>> = {
       'by ~.': async (user) => user.type('\r~.'),
       'by SIGTERM': async (user) => void process.kill(await user.pid(), 'SIGTERM'),
@@ -186,16 +187,17 @@ describe('alknet tunnel connect', () => {
     }
     for (const [how, goes] of Object.entries(leave)) {
       const user = await seat(host)
-      user.type(
-        'sleep 1000 & echo back $!; sh -c \'trap "" HUP; echo front $$; exec sleep 1000\'\r',
-      )
-      const back = Number((await user.sees(/back (\d+)\r\n/))[1])
-      const front = Number((await user.sees(/front (\d+)\r\n/))[1])
+      // Each has a connection that ends with it, however it ends.
+      const live = `exec 9<>/dev/tcp/127.0.0.1/${lives.port}`
+      const [back, front] = [
+        await follow(user, `(${live}; exec sleep 1000) &`),
+        await follow(user, `bash -c 'trap "" HUP; ${live}; exec sleep 1000'`),
+      ]
       await goes(user)
       const ended = await user.ended()
       if (how !== 'by SIGKILL') expect(ended, how).toMatchObject({ same: true })
       if (how === 'by ~.') expect(ended.code).toBe(255)
-      await Promise.all([gone(back), gone(front)])
+      await Promise.all([back.over, front.over])
     }
     // Nothing stays open at the agent's, and its terminals can still be had.
     const user = await seat(host)
@@ -275,6 +277,29 @@ describe('terminals of a host and a runner', () => {
       ours.send(JSON.stringify({ type: 'input', data: 'exit 4\r' }))
     })
     expect(await closed).toEqual([1000, 'exit 4'])
+  })
+
+  it('wait for users of ours who have enough to show, and then go on', async () => {
+    const { host } = await chain()
+    const [peer, beside] = await Promise.all([original(host), original(host)])
+    say(peer, { type: 'pause' })
+    say(peer, {
+      type: 'input',
+      data: "PS1=; head -c 9000000 /dev/zero | tr '\\0' x; echo; echo a''ll\r",
+    })
+    for (let i = 0; i < 5; i += 1) {
+      say(beside, { type: 'input', data: `echo be''side ${i}\r` })
+      await shown(beside, new RegExp(`beside ${i}`))
+    }
+    expect(peer.texts.join('').length).toBeLessThan(100_000)
+    say(peer, { type: 'resume' })
+    let [length, tail] = [0, '']
+    while (!tail.includes('x\r\nall\r\n')) {
+      const { data } = JSON.parse(await peer.text()) as { data: string }
+      length += data.length
+      tail = (tail + data).slice(-100)
+    }
+    expect(length).toBeGreaterThan(9_000_000)
   })
 
   it('begin at 80 by 24 for who does not say', async () => {

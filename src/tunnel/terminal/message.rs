@@ -27,6 +27,10 @@ pub(super) enum Said {
     Resize { rows: u16, cols: u16 },
     /// From the user: keys.
     Input { data: String },
+    /// From the user: it has enough to show for now.
+    Pause,
+    /// From the user: it takes more again.
+    Resume,
     /// To the user; the first is empty and says that the terminal is there.
     Output { data: String },
     /// To the user, before a close: why.
@@ -70,6 +74,8 @@ mod tests {
         for (text, said) in [
             (r#"{"type":"resize","rows":50,"cols":132}"#, Said::Resize { rows: 50, cols: 132 }),
             (r#"{"type":"input","data":"\u0003"}"#, Said::Input { data: "\u{3}".into() }),
+            (r#"{"type":"pause"}"#, Said::Pause),
+            (r#"{"type":"resume"}"#, Said::Resume),
             (r#"{"type":"output","data":""}"#, Said::Output { data: String::new() }),
             (
                 r#"{"type":"error","data":"Container not found."}"#,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::message::{PIECE, Said, Size, fault};
 use super::record::{Record, Records};
@@ -20,22 +20,28 @@ const SIZE_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes on their way to a user beyond which the shell is not read, so that its program waits.
 const ON_THE_WAY: usize = 256 * 1024;
 
+/// How long a pause of a user holds up what its shell says next: a shell that takes no keys until it was heard keeps the user's
+/// [`Said::Resume`] behind them from being read.
+const PAUSE_LIMIT: Duration = Duration::from_secs(1);
+
 /// Texts of a user that the shell has not taken; more are not read.
 const TYPED: usize = 4;
 
 /// Shows a shell to a user until either has gone. `extended`: the user is told the shell's exit code.
 pub(crate) async fn screen(user: Socket, shell: BoxIo, extended: bool) {
     let (typed, texts) = mpsc::channel(TYPED);
-    let screen = Screen { out: Outbox::default(), typed };
+    let screen = Screen { out: Outbox::default(), typed, paused: watch::Sender::default() };
     tokio::select! {
         _ = carry(user, &screen) => {}
-        () = show(shell, texts, &screen.out, extended) => {}
+        () = show(shell, texts, &screen, extended) => {}
     }
 }
 
 struct Screen {
     out: Outbox,
     typed: mpsc::Sender<Said>,
+    /// The user has enough to show.
+    paused: watch::Sender<bool>,
 }
 
 impl End for Screen {
@@ -51,8 +57,11 @@ impl End for Screen {
         if let Message::Text(text) = message
             && let Some(said) = Said::read(&text)
         {
-            // Fails when nobody types any more: the shell has ended.
-            let _ = self.typed.send(said).await;
+            match said {
+                Said::Pause | Said::Resume => drop(self.paused.send_replace(said == Said::Pause)),
+                // Fails when nobody types any more: the shell has ended.
+                said => drop(self.typed.send(said).await),
+            }
         }
         Ok(())
     }
@@ -61,7 +70,8 @@ impl End for Screen {
 }
 
 /// Never ends: the socket does, once everything is said.
-async fn show(shell: BoxIo, mut texts: mpsc::Receiver<Said>, out: &Outbox, extended: bool) {
+async fn show(shell: BoxIo, mut texts: mpsc::Receiver<Said>, screen: &Screen, extended: bool) {
+    let out = &screen.out;
     let (from, mut to) = split(shell);
     let (size, early) = first(&mut texts).await;
     let ended = match to.write_all(&Record::Size(size).encode()).await {
@@ -69,7 +79,7 @@ async fn show(shell: BoxIo, mut texts: mpsc::Receiver<Said>, out: &Outbox, exten
         Ok(()) => {
             out.text(&Said::Output { data: String::new() }.write());
             tokio::select! {
-                ended = display(from, out) => ended,
+                ended = display(from, screen) => ended,
                 never = types(&mut texts, early, &mut to) => match never {},
             }
         }
@@ -102,7 +112,8 @@ async fn first(texts: &mut mpsc::Receiver<Said>) -> (Size, Vec<String>) {
     (size, early)
 }
 
-async fn display(shell: impl AsyncRead + Unpin, out: &Outbox) -> Result<u8, String> {
+async fn display(shell: impl AsyncRead + Unpin, screen: &Screen) -> Result<u8, String> {
+    let (out, mut paused) = (&screen.out, screen.paused.subscribe());
     let mut records = Records::new(shell);
     let mut utf8 = Utf8::default();
     loop {
@@ -118,6 +129,8 @@ async fn display(shell: impl AsyncRead + Unpin, out: &Outbox) -> Result<u8, Stri
             Err(e) => return Err(e.to_string()),
         };
         output(out, &text).await;
+        let resumed = paused.wait_for(|paused| !paused);
+        let _ = tokio::time::timeout(PAUSE_LIMIT, resumed).await;
     }
 }
 
@@ -142,7 +155,7 @@ async fn types(
             Some(Said::Resize { rows, cols }) => {
                 shell.write_all(&Record::Size(Size { rows, cols }).encode()).await
             }
-            Some(Said::Output { .. } | Said::Error { .. }) => Ok(()),
+            Some(_) => Ok(()),
             None => std::future::pending().await,
         };
         if written.is_err() {

@@ -11,6 +11,10 @@ const TOKEN = 'alknet-token.'
 /** Longest text of keys, in UTF-16 units; a paste goes in several. */
 const PIECE = 8192
 
+/** UTF-16 units to be shown above which the shell is to wait, and below which it is to go on. */
+const ENOUGH = 512 * 1024
+const LITTLE = 64 * 1024
+
 const at = (id) => document.getElementById(id)
 const dialog = at('terminal')
 const reader = at('reader')
@@ -71,9 +75,10 @@ export function openTerminal(id, token, lost) {
     say('Connected.')
     terminal.focus()
   }
+  const show = paced((data, shown) => terminal.write(data, shown), send)
   socket.onmessage = ({ data }) => {
     const message = read(data)
-    if (message.type === 'output') terminal.write(message.data)
+    if (message.type === 'output') show(message.data)
     if (message.type === 'error') {
       failed = true
       say(message.data, true)
@@ -88,6 +93,26 @@ export function openTerminal(id, token, lost) {
     else if (code !== 1000) say('The connection was lost.', true)
     else say(number ? `The shell has ended with ${number}.` : 'The shell has ended.')
     if (!began) lost()
+  }
+}
+
+/** Writes, and has the shell wait while there is enough to show: what is far behind cannot be stopped by Ctrl+C. */
+function paced(write, send) {
+  let waiting = 0
+  let paused = false
+  return (data) => {
+    waiting += data.length
+    write(data, () => {
+      waiting -= data.length
+      if (paused && waiting < LITTLE) {
+        paused = false
+        send({ type: 'resume' })
+      }
+    })
+    if (!paused && waiting > ENOUGH) {
+      paused = true
+      send({ type: 'pause' })
+    }
   }
 }
 
