@@ -28,6 +28,9 @@ impl Exit {
     /// Interrupted a second time before it had drained, as shells say it of SIGINT.
     pub const INTERRUPTED: Self = Self(130);
 
+    /// Nobody read what it showed any more, as shells say it of SIGPIPE.
+    pub const UNHEARD: Self = Self(141);
+
     /// That of another program.
     #[cfg(feature = "ws")]
     pub(super) const fn of_program(code: u8) -> Self {

@@ -1,12 +1,16 @@
 //! What a command says: results on stdout, talk on stderr; with `--json` one object per line on stdout.
 
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::args::Output;
 use super::exit::Exit;
 use crate::error::Error;
+
+/// How often it is looked whether anybody still reads.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Where a command's words go.
 pub(super) struct Report {
@@ -64,6 +68,15 @@ impl Report {
         let _ = out.write_all(bytes).and_then(|()| out.flush());
     }
 
+    /// Ready once nobody can read what is said any more: `| head` has seen enough, or the terminal is gone. The end of what does nothing
+    /// but show, also while there is nothing new. Cancel-safe.
+    pub(super) async fn unheard(&self) -> Exit {
+        while !has_no_reader(&std::io::stdout()) {
+            tokio::time::sleep(LOOK).await;
+        }
+        Exit::UNHEARD
+    }
+
     /// A sentence for people, on stderr; silent with `--quiet`.
     pub(super) fn talk(&self, sentence: &str) {
         match &self.unit {
@@ -99,6 +112,20 @@ impl Report {
         bytes.push(b'\n');
         self.raw(&bytes);
     }
+}
+
+#[cfg(unix)]
+fn has_no_reader(out: &impl std::os::fd::AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    // Asked for nothing, some systems answer nothing.
+    let mut asked = [PollFd::new(out, PollFlags::OUT)];
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().intersects(gone)
+}
+
+#[cfg(not(unix))]
+fn has_no_reader(_out: &std::io::Stdout) -> bool {
+    false
 }
 
 fn say(line: &str) {

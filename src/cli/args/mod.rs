@@ -63,7 +63,7 @@ Examples:
 
 Options have environment variables where their help names one: --connect-timeout is ALKNET_CONNECT_TIMEOUT.
 Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable, 4 log-in refused, 5 host key, 6 listener or forward, 8 configuration,
-124 timed out, 130 interrupted twice.";
+124 timed out, 130 interrupted twice, 141 nobody reads.";
 
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -31,7 +31,10 @@ pub(in crate::cli) async fn bus(options: &Bus, report: &Report, control: &Contro
     tokio::select! {
         done = async {
             match &options.what {
-                BusCommand::Tail(tail) => follow(tail, report).await,
+                BusCommand::Tail(tail) => tokio::select! {
+                    done = follow(tail, report) => done,
+                    unheard = report.unheard() => Ok(unheard),
+                },
                 BusCommand::Publish(publish) => send(publish).await,
             }
         } => done,

@@ -48,6 +48,7 @@ pub(super) async fn print(
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             () = control.draining() => return Ok(Exit::OK),
+            unheard = report.unheard() => return Ok(unheard),
         }
         let (text, to) = read(&path, read_to)?;
         report.raw(text.as_bytes());

@@ -84,6 +84,7 @@ pub(super) async fn watch(
         tokio::select! {
             () = tokio::time::sleep(WATCH) => {}
             () = control.draining() => return Ok(exit),
+            unheard = report.unheard() => return Ok(unheard),
         }
     }
 }
