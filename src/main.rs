@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use alknet::cli::{Control, run};
+use alknet::cli::{CommandLine, Control};
 
 fn main() -> ExitCode {
     #[cfg(unix)]
     raise_descriptor_limit();
-    let runtime = match alknet::runtime::runtime().build() {
+    let line = CommandLine::read(std::env::args_os());
+    let runtime = match alknet::runtime::runtime(line.work()).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             use std::io::Write;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         let program = std::env::current_exe().map(std::path::PathBuf::into_os_string);
         let control = Control::of(program.ok());
-        let running = run(std::env::args_os(), control.clone());
+        let running = line.run(control.clone());
         tokio::select! {
             // First, so that a signal finds its handler before anything is said.
             biased;

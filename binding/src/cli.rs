@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 
-use alknet::cli::{Control, run};
+use alknet::cli::{CommandLine, Control};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 use crate::bell::Doorbell;
 use crate::pending::{Pending, PendingExit, PendingText};
+use crate::runtime::expect;
 
 /// One run of the command line.
 #[napi]
@@ -42,8 +43,9 @@ impl NativeCli {
     #[napi]
     pub fn run(&self, bell: &Doorbell, words: Vec<String>) -> Result<PendingExit> {
         let control = self.control.clone();
-        let running =
-            async move { Ok(run(words.into_iter().map(OsString::from), control).await.code()) };
+        let line = CommandLine::read(words.into_iter().map(OsString::from));
+        expect(line.work());
+        let running = async move { Ok(line.run(control).await.code()) };
         Pending::start(bell, running).map(PendingExit)
     }
 

@@ -1,9 +1,10 @@
 //! The one tokio runtime of the process. Never dropped: streams may outlive the JS environment that opened them.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
+use alknet::runtime::Work;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
@@ -11,8 +12,17 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|n| n.parse().ok())
 }
 
+/// What the runtime is built for, if anybody said before it was.
+static WORK: OnceLock<Work> = OnceLock::new();
+
+/// Says what this process will carry. Changes nothing once there is a runtime.
+pub(crate) fn expect(work: Work) {
+    let _ = WORK.set(work);
+}
+
 static RUNTIME: LazyLock<Option<Runtime>> = LazyLock::new(|| {
-    let runtime = alknet::runtime::runtime().thread_name("alknet").build().ok()?;
+    let work = WORK.get().copied().unwrap_or_default();
+    let runtime = alknet::runtime::runtime(work).thread_name("alknet").build().ok()?;
     if !ALERT.window.is_zero() {
         runtime.spawn(ALERT.watch());
     }

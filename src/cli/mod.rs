@@ -22,6 +22,7 @@ use parse::{Parsed, Refusal, parse};
 use report::Report;
 
 use crate::error::Result;
+use crate::runtime::Work;
 
 /// How the one who runs a command line steers it: the two stages of an end, and a reload.
 #[derive(Clone, Debug, Default)]
@@ -75,35 +76,55 @@ impl Control {
 /// As much memory comes and goes while a forward carries bulk: what one stream may hold.
 const CHURN: usize = 4 * 1024 * 1024;
 
-/// Runs a command line, its first word the program's name, and says how it ended. Installs the process's log output, and has the
-/// allocator keep a little of what is freed; nothing else is global. Dropping the future ends what it runs.
-pub async fn run(words: impl IntoIterator<Item = OsString>, control: Control) -> Exit {
-    let words: Vec<OsString> = drop_in(words.into_iter().collect());
-    let parsed = match parse(&words) {
-        Ok(parsed) => parsed,
-        // Help and version are answers, on stdout; everything else is a mistake, on stderr.
-        Err(Refusal::Usage(error)) => {
-            let _ = error.print();
-            return if error.use_stderr() { Exit::USAGE } else { Exit::OK };
-        }
-        Err(Refusal::Config(error)) => {
-            let json = words.iter().any(|word| word == "--json");
-            return Report::plain(json).failed(&error);
-        }
-    };
-    let report = Report::new(&parsed.arguments.output);
-    if let Err(error) = log::install(&parsed.arguments.output) {
-        return report.failed(&error);
+/// A command line that was read, with the files that it follows, and not yet run.
+pub struct CommandLine {
+    words: Vec<OsString>,
+    parsed: std::result::Result<Parsed, Refusal>,
+}
+
+impl CommandLine {
+    /// Reads the words, the first being the program's name. What is wrong with them is told by [`run`](Self::run). Blocks.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Self {
+        let words: Vec<OsString> = drop_in(words.into_iter().collect());
+        let parsed = parse(&words);
+        Self { words, parsed }
     }
-    keep_freed_memory();
-    let running = dispatch(parsed, &report, &control);
-    let done = tokio::select! {
-        done = running => done,
-        () = control.ended() => return Exit::INTERRUPTED,
-    };
-    match done {
-        Ok(exit) => exit,
-        Err(error) => report.failed(&error),
+
+    /// What the process will carry, by which its runtime is built.
+    pub fn work(&self) -> Work {
+        self.parsed.as_ref().map_or(Work::default(), command::work)
+    }
+
+    /// Runs it and says how it ended. Installs the process's log output, and has the allocator keep a little of what is freed;
+    /// nothing else is global. Dropping the future ends what it runs.
+    pub async fn run(self, control: Control) -> Exit {
+        let Self { words, parsed } = self;
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            // Help and version are answers, on stdout; everything else is a mistake, on stderr.
+            Err(Refusal::Usage(error)) => {
+                let _ = error.print();
+                return if error.use_stderr() { Exit::USAGE } else { Exit::OK };
+            }
+            Err(Refusal::Config(error)) => {
+                let json = words.iter().any(|word| word == "--json");
+                return Report::plain(json).failed(&error);
+            }
+        };
+        let report = Report::new(&parsed.arguments.output);
+        if let Err(error) = log::install(&parsed.arguments.output) {
+            return report.failed(&error);
+        }
+        keep_freed_memory();
+        let running = dispatch(parsed, &report, &control);
+        let done = tokio::select! {
+            done = running => done,
+            () = control.ended() => return Exit::INTERRUPTED,
+        };
+        match done {
+            Ok(exit) => exit,
+            Err(error) => report.failed(&error),
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl Launch {
     /// # Errors
     /// Its own reason; `ETIMEDOUT` after 60 s.
     pub(super) async fn run(&self, place: &Place, wanted: &Wanted) -> Result<Record> {
-        let mut worker = self.spawn()?;
+        let mut worker = self.spawn(wanted)?;
         let told = Told {
             root: place.root(),
             wanted,
@@ -125,13 +125,16 @@ impl Launch {
         }
     }
 
-    fn spawn(&self) -> Result<Worker> {
+    fn spawn(&self, wanted: &Wanted) -> Result<Worker> {
         let (first, rest) = self
             .program
             .split_first()
             .ok_or_else(|| Error::config("nobody said how this program is started again"))?;
         let mut command = Command::new(first);
         command.args(rest).args(["forward", "worker"]).env_clear().current_dir("/");
+        if wanted.server.is_none() {
+            command.arg("--plain");
+        }
         for name in KEPT {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

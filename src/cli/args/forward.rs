@@ -35,7 +35,7 @@ pub(in crate::cli) enum ForwardAction {
     Restart(ForwardRestart),
     /// What `start` runs
     #[command(hide = true)]
-    Worker,
+    Worker(ForwardWorker),
 }
 
 #[derive(Args)]
@@ -93,6 +93,14 @@ pub(in crate::cli) struct ForwardStart {
     pub(in crate::cli) form: Form,
     #[command(flatten, next_help_heading = "Through a server")]
     pub(in crate::cli) peer: Peer,
+}
+
+/// What a worker has to know before it hears what to do.
+#[derive(Args)]
+pub(in crate::cli) struct ForwardWorker {
+    /// It will have no server
+    #[arg(long)]
+    pub(in crate::cli) plain: bool,
 }
 
 /// Which forwarders.

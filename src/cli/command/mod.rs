@@ -32,3 +32,17 @@ pub(super) use serve::serve;
 #[cfg(feature = "ws")]
 pub(super) use tunnel::tunnel;
 pub(super) use up::up;
+
+use super::args::Command;
+use super::parse::Parsed;
+use crate::runtime::Work;
+
+/// What a command will carry.
+pub(super) fn work(parsed: &Parsed) -> Work {
+    match &parsed.arguments.command {
+        #[cfg(unix)]
+        Command::Forward(options) => forward::work(options),
+        Command::Up(options) => up::work(options, &parsed.layers),
+        _ => Work::Sessions,
+    }
+}

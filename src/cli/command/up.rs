@@ -11,13 +11,14 @@ use tokio::sync::mpsc;
 
 use super::ready::ready;
 use crate::cli::args::{Arguments, Up};
-use crate::cli::config::{Layers, RUNNABLE};
+use crate::cli::config::{Layers, RUNNABLE, Unit};
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::parse::{Parsed, built, parse_unit};
 use crate::cli::report::Report;
 use crate::cli::{Control, dispatch};
 use crate::error::{Error, Result};
+use crate::runtime::Work;
 use crate::scope::Scope;
 
 /// Ends of units that wait to be told of.
@@ -95,6 +96,22 @@ pub(in crate::cli) async fn up(
         }
     }
     Ok(units.exit)
+}
+
+/// What all units together will carry.
+pub(in crate::cli) fn work(options: &Up, layers: &Layers) -> Work {
+    let chosen = |name: &String| options.units.is_empty() || options.units.contains(name);
+    let is_plain = |unit: &Unit| match parse_unit(layers, unit) {
+        #[cfg(unix)]
+        Ok((Arguments { command: crate::cli::args::Command::Forward(forward), .. }, _)) => {
+            super::forward::work(&forward) == Work::Plain
+        }
+        // What is wrong with it is told when it is run.
+        _ => false,
+    };
+    let units = layers.units();
+    let mut units = units.iter().filter(|(name, _)| chosen(name));
+    if units.all(|(_, unit)| is_plain(unit)) { Work::Plain } else { Work::Sessions }
 }
 
 type Told = BTreeMap<String, (String, Arguments, Given)>;
@@ -220,4 +237,28 @@ fn run(parsed: Parsed, report: Report, control: Control) -> BoxFuture<'static, E
         done.unwrap_or_else(|error| report.failed(&error))
     }
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_plain_when_none_of_them_has_a_server() {
+        let path = std::env::temp_dir().join(format!("alknet-up-{}.toml", std::process::id()));
+        let text = "[up.a]\nrun = \"forward\"\n[up.b]\nrun = \"forward\"\nlisten-port = 1\n\
+                    [up.far]\nrun = \"forward\"\nserver = \"me@far\"\n[up.s]\nrun = \"connect\"\n";
+        std::fs::write(&path, text).expect("a file");
+        let layers = Layers::read(Some(&path), &built());
+        std::fs::remove_file(&path).expect("the file");
+        let layers = layers.unwrap_or_else(|error| panic!("{error}"));
+        for (units, expected) in [
+            (&["a", "b"][..], Work::Plain),
+            (&["a", "far"], Work::Sessions),
+            (&["a", "s"], Work::Sessions),
+        ] {
+            let units = units.iter().map(|&name| name.to_owned()).collect();
+            assert_eq!(work(&Up { units, ready_fd: None }, &layers), expected);
+        }
+    }
 }

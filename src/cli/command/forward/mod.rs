@@ -20,6 +20,7 @@ use crate::cli::given::Given;
 use crate::cli::report::Report;
 use crate::error::{Code, Error, Result};
 use crate::manage::{Forwarders, Place};
+use crate::runtime::Work;
 
 /// The port of the seed's forwarder, when nothing else is said.
 const USUAL_PORT: u16 = 3845;
@@ -31,7 +32,7 @@ pub(in crate::cli) async fn forward(
     control: &Control,
 ) -> Result<Exit> {
     let form = match &options.action {
-        ForwardAction::Worker => return worker::worker(control).await,
+        ForwardAction::Worker(_) => return worker::worker(control).await,
         ForwardAction::Status(status) if status.watch => {
             return status::watch(status, report, control).await;
         }
@@ -58,6 +59,16 @@ pub(in crate::cli) async fn forward(
     Ok(outcome.print(shape(form, report), report))
 }
 
+/// What this process, or one that does the same, will carry.
+pub(in crate::cli) fn work(options: &Forward) -> Work {
+    let is_plain = match &options.action {
+        ForwardAction::Worker(worker) => worker.plain,
+        ForwardAction::Start(start) => start::server(start).is_none(),
+        _ => false,
+    };
+    if is_plain { Work::Plain } else { Work::Sessions }
+}
+
 /// What a command comes to, unprinted.
 ///
 /// # Errors
@@ -78,7 +89,7 @@ pub(in crate::cli) async fn outcome(
         ForwardAction::Kill(options) => end(&forwarders, options, End::Kill).await,
         ForwardAction::Logs(options) => logs::logs(&forwarders, options),
         ForwardAction::Restart(options) => start::restart(&forwarders, options, control).await,
-        ForwardAction::Worker => Err(Error::config("a worker has no outcome")),
+        ForwardAction::Worker(_) => Err(Error::config("a worker has no outcome")),
     }
 }
 

@@ -131,8 +131,13 @@ pub(super) fn merge(into: &mut Value, from: Value) {
     }
 }
 
+/// The server that it goes through, if it does.
+pub(super) fn server(options: &ForwardStart) -> Option<&String> {
+    options.peer.place.as_ref().or(options.peer.server.as_ref())
+}
+
 pub(super) fn wanted(options: &ForwardStart, given: &Given) -> Wanted {
-    let server = options.peer.place.clone().or_else(|| options.peer.server.clone());
+    let server = server(options).cloned();
     let mut others = given.clone();
     others.retain(|key, _| {
         !SAID.contains(&key.as_str()) && (server.is_some() || PLAIN.contains(&key.as_str()))
