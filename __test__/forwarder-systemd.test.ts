@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, it } from 'vitest'
 import { binary, home } from './support/forwarder.js'
+import { lackOf, leftOut } from './support/lacking.js'
 
 /** A user manager of systemd, which asks whether the machine was booted with one: $1 is a folder for it, $2 our program. */
 const script = `
@@ -45,10 +46,9 @@ it('is installed for a real systemd, which brings it back, and stops for good wh
     env: { ...env, HOME: root, XDG_RUNTIME_DIR: runtime, XDG_CONFIG_HOME: undefined },
     encoding: 'utf8',
   })
-  if (done.error || done.stdout === '' || done.stdout.startsWith('none')) {
-    console.warn('SKIPPED for want of a user manager of systemd: forward start --install')
-    context.skip()
-  }
+  const none = done.error || done.stdout === '' || done.stdout.startsWith('none')
+  const lack = none ? lackOf('systemd-user', done) : undefined
+  if (leftOut('forward start --install', lack)) context.skip()
   expect(done.stdout.split('\n'), done.stderr).toEqual([
     'installed enabled active',
     'main same',

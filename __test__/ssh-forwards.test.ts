@@ -6,8 +6,9 @@ import { closing, discard, sink } from './support/alknet.js'
 import { hear, MiB, receiveAll, say, send, text } from './support/bytes.js'
 import { alknetProgram, connectAlknet, plainEnv, type Served, serveAlknet } from './support/cli.js'
 import { clientKey, hostKey, scratch } from './support/keys.js'
+import { leftOut } from './support/lacking.js'
 import { freePort, startBlackHole, startEcho, startTcp } from './support/net.js'
-import { findPeer } from './support/peers.js'
+import { lackOfPeer } from './support/peers.js'
 import { type Program, start } from './support/program.js'
 import { throughSocks } from './support/proxy.js'
 import { startSsh } from './support/ssh.js'
@@ -93,11 +94,9 @@ async function echoes(to: number | string, word = 'there and back'): Promise<voi
 }
 
 for (const { name, peers, serve, connect, run } of pairs) {
-  const missing = peers.find((peer) => findPeer(peer) === undefined)
-  if (missing && process.env.CI === 'true') throw new Error(`${missing} is missing: '${name}'`)
-  if (missing) console.warn(`SKIPPED for want of ${missing}: ${name}`)
+  const lack = peers.map(lackOfPeer).find((lack) => lack !== undefined)
 
-  describe.skipIf(missing !== undefined)(name, () => {
+  describe.skipIf(leftOut(name, lack))(name, () => {
     it('forwards ports both ways, -L and -R, for a hundred connections at once', async () => {
       const [served, echo, port] = [await serve(), await startEcho(), await freePort()]
       const [here, there] = [`127.0.0.1:${port}:${echo.server}`, `0:${echo.server}`]

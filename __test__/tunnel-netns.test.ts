@@ -6,16 +6,18 @@ import { closing, discard } from './support/alknet.js'
 import { text } from './support/bytes.js'
 import { file, listening, program, run, secret, startHost, task } from './support/chain.js'
 import { afterwards } from './support/cleanup.js'
+import { type Lack, lackOf, leftOut } from './support/lacking.js'
 import { start } from './support/program.js'
 
 const ip = (...words: string[]) => execFileSync('ip', words, { stdio: 'pipe' })
 
-/** Whether this user may make network namespaces: root may, as a rule. */
-function mayMake(): boolean {
+/** What is lacking when this user may not make network namespaces: root may, as a rule. */
+function lackOfNamespaces(): Lack | undefined {
   const name = `alknet-${process.pid}-may`
-  const made = spawnSync('ip', ['netns', 'add', name]).status === 0
-  if (made) ip('netns', 'del', name)
-  return made
+  const tried = spawnSync('ip', ['netns', 'add', name], { encoding: 'utf8' })
+  if (tried.status !== 0) return lackOf('netns', tried)
+  ip('netns', 'del', name)
+  return undefined
 }
 
 let made = 0
@@ -49,10 +51,9 @@ while True:
     user.close()
 `
 
-const allowed = mayMake()
-if (!allowed) console.warn('SKIPPED for want of network namespaces: containers of their own')
+const name = 'containers with networks of their own'
 
-describe.skipIf(!allowed)('containers with networks of their own', () => {
+describe.skipIf(leftOut(name, lackOfNamespaces()))(name, () => {
   it('are reached by their tasks, on ports that nobody else can reach', async () => {
     const tokens = file({
       agents: { '*': 'agents-0123456789' },

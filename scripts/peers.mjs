@@ -9,6 +9,7 @@ const packages = {
   curl: 'curl',
   'fail2ban-regex': 'fail2ban',
   faketime: 'faketime',
+  ip: 'iproute2',
   microsocks: 'microsocks',
   'nats-server': 'nats-server',
   nginx: 'nginx-light',
@@ -20,11 +21,14 @@ const packages = {
   python3: 'python3',
   'redis-cli': 'redis-tools',
   'redis-server': 'redis-server',
+  script: 'bsdutils',
   socat: 'socat',
   ssh: 'openssh-client',
   'ssh-keygen': 'openssh-client',
   sshd: 'openssh-server',
+  'systemd-analyze': 'systemd',
   tinyproxy: 'tinyproxy-bin',
+  unshare: 'util-linux',
   wrk: 'wrk',
 }
 
@@ -35,19 +39,22 @@ const RELAY = { name: 'iroh-relay', version: '1.4.1', features: ['server'], opti
 
 /**
  * Sees to the named programs and, when `python` and `relay` are set, to a Python environment and a relay of iroh. What is missing fails
- * with `CI=true`.
+ * with `CI=true`, but for what `ALKNET_ALLOW_SKIP` names.
  */
 export async function ensurePeers({ programs, python = false, relay = false }) {
-  const wanted = new Set(programs.filter((name) => !findProgram(name)))
+  const unneeded = (process.env.ALKNET_ALLOW_SKIP ?? '').split(',')
+  const wanted = new Set(programs.filter((name) => !findProgram(name) && !unneeded.includes(name)))
   if (python && !findProgram('python3')) wanted.add('python3')
   if (wanted.size > 0) await aptInstall(new Set([...wanted].map((name) => packages[name])))
   const missing = [...wanted].filter((name) => !findProgram(name)).map((name) => packages[name])
   // Each for itself: neither is to decide what the other can be installed with.
-  const environments = { venv: requirements, 'venv-ssh-audit': audit }
-  for (const [name, list] of Object.entries(python ? environments : {})) {
-    if (!(await ensureVenv(name, list))) missing.push(`python3-venv with ${list.join(' ')}`)
+  const environments = { asyncssh: ['venv', requirements], 'ssh-audit': ['venv-ssh-audit', audit] }
+  for (const [peer, [name, list]] of Object.entries(python ? environments : {})) {
+    if (!unneeded.includes(peer) && !(await ensureVenv(name, list)))
+      missing.push(`python3-venv with ${list.join(' ')}`)
   }
-  if (relay && !(await ensureRelay())) missing.push(`the crate iroh-relay ${RELAY.version}`)
+  if (relay && !unneeded.includes('iroh-relay') && !(await ensureRelay()))
+    missing.push(`the crate iroh-relay ${RELAY.version}`)
   if (missing.length === 0) return
   const line = `missing: ${[...new Set(missing)].join(', ')}`
   if (ci) throw new Failure(`${line} (with CI=true every peer must be there)`)

@@ -42,7 +42,7 @@ const peers = [
     'openssl',
   ],
   ...['proxychains4', 'redis-cli', 'redis-server', 'socat', 'ssh', 'ssh-keygen', 'sshd'],
-  'tinyproxy',
+  ...['tinyproxy', 'ip', 'script', 'systemd-analyze', 'unshare'],
 ]
 
 async function main(args) {

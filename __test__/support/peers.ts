@@ -4,6 +4,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe } from 'vitest'
+import { type Lack, leftOut } from './lacking.js'
 
 /** Programs of others that suites talk to. */
 export type Peer =
@@ -65,13 +66,12 @@ export function peerPath(peer: Peer): string {
   return path
 }
 
-/** `describe` that is skipped, loudly, without the peer; with `CI=true` a missing peer is a failure. */
+/** What is lacking without the peer. */
+export function lackOfPeer(peer: Peer): Lack | undefined {
+  return findPeer(peer) === undefined ? { of: peer } : undefined
+}
+
+/** `describe` that is left out without the peer: see {@link leftOut}. */
 export function describeWith(peer: Peer, name: string, body: () => void): void {
-  if (findPeer(peer) !== undefined) {
-    describe(name, body)
-    return
-  }
-  if (process.env.CI === 'true') throw new Error(`${peer} is missing: '${name}' cannot be shown`)
-  console.warn(`SKIPPED for want of ${peer}: ${name}`)
-  describe.skip(name, body)
+  describe.skipIf(leftOut(name, lackOfPeer(peer)))(name, body)
 }
