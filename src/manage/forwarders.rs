@@ -76,6 +76,16 @@ pub(crate) enum Start {
     Ran(Record),
 }
 
+/// How one is ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// It has its time to drain.
+    Drain,
+    /// It has half a second.
+    Force,
+    Kill,
+}
+
 /// All forwarders of a user.
 pub(crate) struct Forwarders {
     pub(crate) place: Place,
@@ -103,7 +113,7 @@ impl Forwarders {
             match standing.record {
                 Some(record) if record.wanted == *wanted => return Ok(Start::Ran(record)),
                 record if !replace => return Err(exists(&id, record.as_ref())),
-                _ => drop(self.end(&id, None).await?),
+                _ => drop(self.end(&id, How::Drain).await?),
             }
         }
         self.clear(&id).await?;
@@ -169,12 +179,7 @@ impl Forwarders {
     /// # Errors
     /// `ETIMEDOUT` when it goes on; `ERR_ALKNET_FORWARDER_NOT_FOUND` when nobody can say which process it is.
     pub(crate) async fn stop(&self, id: &str, force: bool) -> Result<Option<u32>> {
-        let _turn = self.turn(id).await?;
-        let ended = self.end(id, Some(force)).await;
-        if ended.is_ok() {
-            self.clear(id).await?;
-        }
-        ended
+        self.end_and_clear(id, if force { How::Force } else { How::Drain }).await
     }
 
     /// Kills one. Returns the process that was killed, if any.
@@ -182,28 +187,41 @@ impl Forwarders {
     /// # Errors
     /// As [`Self::stop`].
     pub(crate) async fn kill(&self, id: &str) -> Result<Option<u32>> {
-        let _turn = self.turn(id).await?;
-        let Some(holder) = Holder::find(&self.place, id).await? else {
-            self.clear(id).await?;
-            return Ok(None);
-        };
-        holder.signal(&self.place, Signal::KILL)?;
-        self.gone(id, KILL_LIMIT).await?;
-        self.clear(id).await?;
-        Ok(Some(holder.pid()))
+        self.end_and_clear(id, How::Kill).await
     }
 
-    async fn end(&self, id: &str, force: Option<bool>) -> Result<Option<u32>> {
+    async fn end_and_clear(&self, id: &str, how: How) -> Result<Option<u32>> {
+        // Another command may wait for it to drain, and has its turn until then.
+        let hurried = match how {
+            How::Drain => None,
+            How::Force | How::Kill => self.end(id, how).await?,
+        };
+        let _turn = self.turn(id).await?;
+        let ended = match hurried {
+            // What runs by now was started since.
+            Some(_) if is_held(&self.place.lock(id))? => return Ok(hurried),
+            Some(_) => hurried,
+            None => self.end(id, how).await?,
+        };
+        self.clear(id).await?;
+        Ok(ended)
+    }
+
+    async fn end(&self, id: &str, how: How) -> Result<Option<u32>> {
         let Some(holder) = Holder::find(&self.place, id).await? else { return Ok(None) };
-        holder.signal(&self.place, Signal::TERM)?;
-        if force == Some(true) {
-            if !is_free_within(&self.place.lock(id), FORCE_AFTER).await? {
-                holder.signal(&self.place, Signal::KILL)?;
+        let lock = self.place.lock(id);
+        match how {
+            How::Drain => holder.signal(&self.place, Signal::TERM)?,
+            How::Force => {
+                holder.signal(&self.place, Signal::TERM)?;
+                if !is_free_within(&lock, FORCE_AFTER).await? {
+                    holder.signal(&self.place, Signal::KILL)?;
+                }
             }
-            self.gone(id, KILL_LIMIT).await?;
-        } else {
-            self.gone(id, self.drain_of(id) + STOP_SLACK).await?;
+            How::Kill => holder.signal(&self.place, Signal::KILL)?,
         }
+        let limit = if how == How::Drain { self.drain_of(id) + STOP_SLACK } else { KILL_LIMIT };
+        self.gone(id, limit).await?;
         Ok(Some(holder.pid()))
     }
 
