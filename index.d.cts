@@ -76,6 +76,11 @@ export interface AlknetConnectOptions {
   /** The relay that the peer is at, `'https://host'`. Default: none, so that no third party learns of the connection. */
   irohRelay?: string
   /**
+   * Which addresses of the server's name are taken, or of the first in `jump`: 4 those of IPv4, 6 those of IPv6, 0 (default) all. Not for
+   * iroh, nor with `proxy`, which looks names up itself.
+   */
+  family?: 0 | 4 | 6
+  /**
    * How bytes travel. Default `'tcp'`, or `'iroh'` when there is only `peer`. Several are tried in this order, each for its share of `connectTimeout`, until one leads to the
    * server: whether that lets us in is its answer, which no other way would change. `stream.info.transport` says which it was.
    */
@@ -121,6 +126,8 @@ export interface AlknetConnectOptions {
    * it is only asked what it marks as `@revoked`.
    */
   knownHosts?: KeySource | readonly KeySource[]
+  /** The name that is looked for in `knownHosts` instead, whatever the server's address and port: `HostKeyAlias` of `ssh`. */
+  hostKeyAlias?: string
   /**
    * What becomes of a server of which `knownHosts` has no key. `'strict'` (default): `ERR_ALKNET_HOST_KEY_UNKNOWN`. `'first-use'`:
    * it is accepted and written to the first file of `knownHosts`, hashed, before anything of the log-in is sent; when it cannot be
@@ -187,6 +194,8 @@ export interface AlknetJump {
   hostKeys?: string | Uint8Array | readonly (string | Uint8Array)[]
   /** `known_hosts` files to look this server up in. Default: those of the target. */
   knownHosts?: KeySource | readonly KeySource[]
+  /** As in {@link AlknetConnectOptions}, of this server. */
+  hostKeyAlias?: string
   /** What becomes of it when `knownHosts` has no key for it. Default: as for the target. */
   trust?: 'strict' | 'first-use'
 }

@@ -5,6 +5,7 @@ mod attempt;
 mod bridge;
 mod forward;
 mod jump;
+mod keys;
 mod lanes;
 mod manager;
 mod remote;
@@ -24,16 +25,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::auth::{
-    HostKeys, KeyInfo, KeySource, Locked, Papers, Passphrase, SharedKey, Trust, Use,
-};
-use crate::config::{Place, TlsVersion, Transport};
-use crate::dial::by_way_of;
+use crate::auth::{HostKeys, KeySource, Locked, Papers, Passphrase, SharedKey, Trust, Use};
+use crate::config::{Family, Place, TlsVersion, Transport};
 use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::ssh::{
     DEFAULT_REKEY_BYTES, DEFAULT_WINDOW, Keepalive, Login, Session, SessionSettings, Stream,
-    count_keys,
 };
 use crate::target::{HostPort, Target};
 #[cfg(feature = "tls")]
@@ -50,6 +47,7 @@ use jump::Leg;
 pub use crate::dial::Proxy;
 pub use forward::{ForwardOptions, LocalForwarder};
 pub use jump::Jump;
+pub use keys::{count_agent_keys, inspect_key};
 pub use manager::ChannelManager;
 pub use remote::RemoteForwarder;
 pub use route::Route;
@@ -77,6 +75,9 @@ pub struct ConnectOptions {
     pub iroh_addresses: Vec<SocketAddr>,
     /// The relay that the peer is at, as a URL. Default `None`: no relay.
     pub iroh_relay: Option<String>,
+    /// Which addresses of the server's name, or of the first of those in `jump`, are taken. Not for iroh, nor with a proxy, which looks
+    /// names up itself. Default all.
+    pub family: Family,
     /// How bytes travel. Several are tried in this order, each for its share of the time; a server that refuses the log-in or shows a
     /// wrong host key is asked by no other. Empty, the default, is TCP.
     pub transport: Vec<Transport>,
@@ -98,6 +99,8 @@ pub struct ConnectOptions {
     /// `known_hosts` files to look the server up in, under the name in `server`. Default: `~/.ssh/known_hosts` and
     /// `/etc/ssh/ssh_known_hosts` (and `known_hosts2`), as ssh; with `host_keys`: none, and if given, only for `@revoked`.
     pub known_hosts: Option<Vec<KeySource>>,
+    /// The name that the server is looked up by in `known_hosts`, whatever its address and port. Default: these.
+    pub host_key_alias: Option<String>,
     /// Whether a server that is not in `known_hosts` is refused (default) or written to the first file.
     pub trust: Trust,
     /// For TLS: certificates in PEM form to trust instead of the public roots.
@@ -132,6 +135,7 @@ impl Default for ConnectOptions {
             peer: None,
             iroh_addresses: Vec::new(),
             iroh_relay: None,
+            family: Family::Any,
             transport: Vec::new(),
             identity: None,
             agent: None,
@@ -141,6 +145,7 @@ impl Default for ConnectOptions {
             user: "alknet".into(),
             host_keys: Vec::new(),
             known_hosts: None,
+            host_key_alias: None,
             trust: Trust::default(),
             tls_ca: None,
             tls_server_name: None,
@@ -196,7 +201,7 @@ impl ConnectOptions {
     /// Checks the options and reads the keys: what one attempt needs, and every further one.
     async fn attempt(&self) -> Result<Attempt> {
         let key = self.key().await?;
-        let mut leg = Leg::by(self.proxy.as_ref());
+        let mut leg = Leg::by(self.proxy.as_ref(), self.family);
         let servers = u32::try_from(self.jump.len()).unwrap_or(u32::MAX).saturating_add(1);
         for (number, jump) in (1..).zip(&self.jump) {
             let options = jump.options(self)?;
@@ -282,12 +287,19 @@ impl ConnectOptions {
             if place.at.port == 0 {
                 return Err(Error::config("the server's port must be 1 to 65535"));
             }
-            let known = self.known_hosts.as_deref();
-            let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &place.at)?;
+            let host_keys = self.host_keys_of(&place.at)?;
             let way = way(&place, &leg.dialer, settings)?;
             Ok(Path { way, server, name: place.at, host_keys, through: leg.told.clone() })
         };
         self.places()?.into_iter().enumerate().map(path).collect()
+    }
+
+    /// What decides about the key of the server at `at`.
+    fn host_keys_of(&self, at: &HostPort) -> Result<HostKeys> {
+        // As for ssh, an alias has no port.
+        let alias = self.host_key_alias.clone().map(|host| HostPort { host, port: 22 });
+        let name = alias.as_ref().unwrap_or(at);
+        HostKeys::new(&self.host_keys, self.known_hosts.as_deref(), self.trust, name)
     }
 
     /// Where to go by each transport: to the peer by iroh, and to the servers by all others.
@@ -325,8 +337,7 @@ impl ConnectOptions {
         let by = proxy.clone().map(|proxy| (proxy, bridge as StartBridge));
         let way = IrohWay::new(peer, &self.iroh_addresses, relay, by)?;
         let name = HostPort { host: way.id(), port: 22 };
-        let known = self.known_hosts.as_deref();
-        let host_keys = HostKeys::new(&self.host_keys, known, self.trust, &name)?;
+        let host_keys = self.host_keys_of(&name)?;
         Ok(Path { way: Arc::new(way), server, name, host_keys, through: leg.told.clone() })
     }
 
@@ -368,23 +379,4 @@ pub async fn connect(options: &ConnectOptions, target: &Target) -> Result<Stream
     let session = open_session(options).await?;
     let left = options.timeout.saturating_sub(started.elapsed());
     session.open_only(target, left).await
-}
-
-/// How many keys an ssh-agent holds. Dropping the future is safe.
-///
-/// # Errors
-/// Why it cannot be reached (`ENOENT`, `ECONNREFUSED`), `ERR_ALKNET_AUTH_REJECTED` when it does not say.
-pub async fn count_agent_keys(socket: &str) -> Result<usize> {
-    let agent = by_way_of(None).dial(&Target::from_path(socket)?, None).await?;
-    count_keys(agent.io).await
-}
-
-/// What a private key says of itself without its passphrase: whether it needs one, above all. Dropping the future is safe.
-///
-/// # Errors
-/// `ERR_ALKNET_KEY_INVALID`, or the file's own failure.
-pub async fn inspect_key(source: &KeySource, insecure_permissions: bool) -> Result<KeyInfo> {
-    let source = source.clone();
-    let look = move || Locked { source: &source, passphrase: None, insecure_permissions }.inspect();
-    Scope::new().blocking(look).await?
 }

@@ -67,6 +67,7 @@ function checked(name: string, value: string | AlknetJump): Checked {
     passphrase: undefined,
     hostKeys: hostKeys(`${name}.hostKeys`, given.hostKeys),
     knownHosts: knownHosts(`${name}.knownHosts`, given.knownHosts),
+    hostKeyAlias: text(`${name}.hostKeyAlias`, given.hostKeyAlias),
     trust: trust(`${name}.trust`, given.trust),
   })
   return { name, jump, passphrase: given.passphrase }

@@ -49,6 +49,7 @@ export function connectOptions(
     peer: text('options.peer', options.peer),
     irohAddresses: texts('options.irohAddress', options.irohAddress),
     irohRelay: text('options.irohRelay', options.irohRelay),
+    family: family('options.family', options.family),
     transport: transports('options.transport', options.transport),
     identityPath: path,
     identity: contents,
@@ -59,6 +60,7 @@ export function connectOptions(
     target: text('options.target', options.target),
     hostKeys: hostKeys('options.hostKeys', options.hostKeys),
     knownHosts: knownHosts('options.knownHosts', options.knownHosts),
+    hostKeyAlias: text('options.hostKeyAlias', options.hostKeyAlias),
     trust: trust('options.trust', options.trust),
     tlsCa: optionalSource('options.tlsCa', options.tlsCa),
     tlsServerName: text('options.tlsServerName', options.tlsServerName),
@@ -70,6 +72,11 @@ export function connectOptions(
     window: window(options.window),
     rekeyBytes: integer('options.rekeyBytes', options.rekeyBytes, 1_048_576, 1_073_741_824),
   })
+}
+
+function family(name: string, value: AlknetConnectOptions['family']): number | undefined {
+  if (value === undefined || value === 0 || value === 4 || value === 6) return value
+  throw invalidValue(name, '0, 4 or 6')
 }
 
 /** The socket of the agent that logs in, if one is to. */

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use alknet::{
-    ConnectOptions, Jump, Keepalive, KeySource, Passphrase, ServeOptions, TlsVersion, Transport,
+    ConnectOptions, Family, Jump, Keepalive, KeySource, Passphrase, ServeOptions, TlsVersion,
+    Transport,
 };
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
@@ -22,6 +23,8 @@ pub struct NativeConnectOptions {
     pub peer: Option<String>,
     pub iroh_addresses: Option<Vec<String>>,
     pub iroh_relay: Option<String>,
+    /// 4 or 6; all else is both.
+    pub family: Option<u32>,
     pub transport: Option<Vec<String>>,
     pub connection_string: Option<String>,
     pub identity_path: Option<String>,
@@ -35,6 +38,7 @@ pub struct NativeConnectOptions {
     pub target: Option<String>,
     pub host_keys: Option<Vec<String>>,
     pub known_hosts: Option<Vec<NativeSource>>,
+    pub host_key_alias: Option<String>,
     pub trust: Option<String>,
     pub tls_ca: Option<NativeSource>,
     pub tls_server_name: Option<String>,
@@ -60,6 +64,7 @@ pub struct NativeJump {
     pub passphrase: Option<Uint8Array>,
     pub host_keys: Option<Vec<String>>,
     pub known_hosts: Option<Vec<NativeSource>>,
+    pub host_key_alias: Option<String>,
     pub trust: Option<String>,
 }
 
@@ -120,6 +125,7 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             peer: options.peer,
             iroh_addresses: addresses(options.iroh_addresses)?,
             iroh_relay: options.iroh_relay,
+            family: family(options.family),
             transport: transports(options.transport)?,
             identity: source(options.identity_path, options.identity.as_ref()),
             agent: options.agent,
@@ -129,6 +135,7 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             user: options.user.unwrap_or(default.user),
             host_keys: options.host_keys.unwrap_or_default(),
             known_hosts: options.known_hosts.map(all_given),
+            host_key_alias: options.host_key_alias,
             trust: options.trust.map_or(Ok(default.trust), |text| text.parse())?,
             tls_ca: options.tls_ca.and_then(given),
             tls_server_name: options.tls_server_name,
@@ -222,9 +229,18 @@ fn jump(given_jump: NativeJump) -> Result<Jump, alknet::Error> {
         passphrase: given_jump.passphrase.as_ref().map(passphrase),
         host_keys: given_jump.host_keys.unwrap_or_default(),
         known_hosts: given_jump.known_hosts.map(all_given),
+        host_key_alias: given_jump.host_key_alias,
         trust: given_jump.trust.map(|text| text.parse()).transpose()?,
         server: said.server,
     })
+}
+
+fn family(number: Option<u32>) -> Family {
+    match number {
+        Some(4) => Family::V4,
+        Some(6) => Family::V6,
+        _ => Family::Any,
+    }
 }
 
 fn tls_min(version: Option<String>) -> Result<TlsVersion, alknet::Error> {

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::{ForwardOptions, Route, SocksForwarder, SocksLogin};
-use crate::config::Bind;
+use crate::config::{Bind, Family};
 use crate::dial::{Dialer, Proxy, by_way_of};
 use crate::error::{Error, Result};
 use crate::io::Connected;
@@ -25,7 +25,7 @@ pub(super) fn bridge(
 ) -> BoxFuture<'static, Result<Bridge>> {
     async move {
         let (trouble, failed) = watch::channel(None);
-        let by = by_way_of(Some(proxy));
+        let by = by_way_of(Some(proxy), Family::Any);
         let route = Route::through(Arc::new(OnlyTo { relay, by, trouble }));
         let login = SocksLogin { user: USER.into(), password: password.clone() };
         let listen = Bind::Port { host: Some("127.0.0.1".into()), port: 0 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Route;
 use super::running::Running;
-use crate::config::PortForwardSpec;
+use crate::config::{Family, PortForwardSpec};
 use crate::error::Result;
 use crate::forward::{Bounds, Forward, ForwardMetrics, HANDSHAKE_LIMIT, LastDial};
 use crate::listen::Fixed;
@@ -28,6 +28,8 @@ pub struct ForwardOptions {
     /// Silence after which a connection is reset, both sides open or not; `None` waits for ever while both are. At least a few
     /// seconds make sense. Default `None`, as in OpenSSH.
     pub idle_timeout: Option<Duration>,
+    /// Which addresses of the place to listen on are taken. Default all.
+    pub family: Family,
 }
 
 impl Default for ForwardOptions {
@@ -39,6 +41,7 @@ impl Default for ForwardOptions {
             replace_stale_socket: false,
             udp_idle: UDP_IDLE,
             idle_timeout: None,
+            family: Family::Any,
         }
     }
 }
@@ -79,8 +82,10 @@ impl LocalForwarder {
         dialer.check(spec.target())?;
         let forward = Forward::limited(dialer, options.bounds());
         let bound = match spec.target() {
-            Target::Udp(_) => bind_udp(spec.listen(), options.udp_idle, forward.dropped()).await?,
-            _ => bind(spec.listen(), options.replace_stale_socket).await?,
+            Target::Udp(_) => {
+                bind_udp(spec.listen(), options.family, options.udp_idle, forward.dropped()).await?
+            }
+            _ => bind(spec.listen(), options.replace_stale_socket, options.family).await?,
         };
         let running = Running::new(forward);
         for inner in bound.listeners {

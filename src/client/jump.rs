@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::ConnectOptions;
 use super::attempt::Attempt;
 use crate::auth::{KeySource, Passphrase, Trust};
-use crate::config::Transport;
+use crate::config::{Family, Transport};
 use crate::dial::{Dialer, Proxy, by_way_of};
 use crate::error::{Error, Phase, Result};
 use crate::io::{Connected, Ends};
@@ -39,6 +39,8 @@ pub struct Jump {
     pub host_keys: Vec<String>,
     /// `known_hosts` files to look this server up in. Default: those of the target.
     pub known_hosts: Option<Vec<KeySource>>,
+    /// As [`ConnectOptions::host_key_alias`], of this server.
+    pub host_key_alias: Option<String>,
     /// Whether it is refused when it is not in `known_hosts`. Default: as for the target.
     pub trust: Option<Trust>,
 }
@@ -75,6 +77,7 @@ impl Jump {
             user: self.user.clone().unwrap_or_else(|| target.user.clone()),
             host_keys: self.host_keys.clone(),
             known_hosts: self.known_hosts.clone().or_else(|| target.known_hosts.clone()),
+            host_key_alias: self.host_key_alias.clone(),
             trust: self.trust.unwrap_or(target.trust),
             peer: None,
             iroh_addresses: Vec::new(),
@@ -101,9 +104,9 @@ pub(super) struct Leg {
 
 impl Leg {
     /// Straight, or through a proxy.
-    pub(super) fn by(proxy: Option<&Proxy>) -> Self {
+    pub(super) fn by(proxy: Option<&Proxy>, family: Family) -> Self {
         let told = proxy.map(|proxy| format!(" through proxy {proxy}")).unwrap_or_default();
-        Self { dialer: by_way_of(proxy.cloned()), told, is_hop: false }
+        Self { dialer: by_way_of(proxy.cloned(), family), told, is_hop: false }
     }
 
     /// Through the server called `name`.

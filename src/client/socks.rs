@@ -49,7 +49,7 @@ impl SocksForwarder {
     ) -> Result<Self> {
         let login = login.map(check).transpose()?.map(Arc::new);
         let dialer = route.into().dialer();
-        let bound = bind(listen, options.replace_stale_socket).await?;
+        let bound = bind(listen, options.replace_stale_socket, options.family).await?;
         let running = Running::new(Forward::limited(dialer, options.bounds()));
         for inner in bound.listeners {
             running.serve(Box::new(Socks { inner, login: login.clone() }));

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::{Dialer, prepare, udp};
+use crate::config::Family;
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::{Connected, Ends};
 use crate::target::{HostPort, Target};
@@ -29,6 +30,28 @@ impl Direct {
     /// `ENOTFOUND` for the name, else the first address's failure under its own name (`ECONNREFUSED`, `EHOSTUNREACH`, …).
     pub(crate) async fn dial(&self, at: &HostPort) -> Result<Connected> {
         connect_any(at, &resolve(at).await?).await
+    }
+}
+
+/// Dials from this machine, of TCP to addresses of one family alone.
+pub(super) struct Only(pub(super) Family);
+
+impl Dialer for Only {
+    fn dial<'a>(
+        &'a self,
+        target: &'a Target,
+        origin: Option<SocketAddr>,
+    ) -> BoxFuture<'a, Result<Connected>> {
+        let Target::Tcp(at) = target else { return Dialer::dial(&Direct, target, origin) };
+        async move {
+            let mut addresses = resolve(at).await?;
+            addresses.retain(|address| self.0.has(address.ip()));
+            if addresses.is_empty() {
+                return Err(unknown(at, &format!("no {} address", self.0)));
+            }
+            connect_any(at, &addresses).await
+        }
+        .boxed()
     }
 }
 
@@ -94,19 +117,20 @@ pub(crate) fn socket_name(path: &str) -> std::path::PathBuf {
 }
 
 pub(super) async fn resolve(at: &HostPort) -> Result<Vec<SocketAddr>> {
-    let unknown = |why: &str| {
-        Error::new(Code::System("ENOTFOUND"), format!("getaddrinfo ENOTFOUND {} ({why})", at.host))
-            .at(Phase::Dns)
-            .by("getaddrinfo")
-            .address(&at.host, at.port)
-    };
     match lookup_host((at.host.as_str(), at.port)).await {
         Ok(found) => {
             let found: Vec<_> = found.collect();
-            if found.is_empty() { Err(unknown("no address")) } else { Ok(interleave(found)) }
+            if found.is_empty() { Err(unknown(at, "no address")) } else { Ok(interleave(found)) }
         }
-        Err(e) => Err(unknown(&e.to_string())),
+        Err(e) => Err(unknown(at, &e.to_string())),
     }
+}
+
+fn unknown(at: &HostPort, why: &str) -> Error {
+    Error::new(Code::System("ENOTFOUND"), format!("getaddrinfo ENOTFOUND {} ({why})", at.host))
+        .at(Phase::Dns)
+        .by("getaddrinfo")
+        .address(&at.host, at.port)
 }
 
 /// Alternates the address families, in the order the resolver preferred (RFC 8305 §4).

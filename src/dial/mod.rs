@@ -15,6 +15,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 pub(crate) use direct::Direct;
+use direct::Only;
 #[cfg(unix)]
 pub(crate) use direct::socket_name;
 pub(crate) use guard::{Guard, Guarded, Patience};
@@ -24,15 +25,17 @@ use proxy::Proxied;
 pub use proxy::Proxy;
 pub(crate) use sockets::prepare;
 
+use crate::config::Family;
 use crate::error::Result;
 use crate::io::Connected;
 use crate::target::Target;
 
-/// Dials TCP, through the proxy if there is one.
-pub(crate) fn by_way_of(proxy: Option<Proxy>) -> Arc<dyn Dialer> {
-    match proxy {
-        Some(proxy) => Arc::new(Proxied(proxy)),
-        None => Arc::new(Direct),
+/// Dials TCP, through the proxy if there is one, which looks names up itself; else to addresses of `family`.
+pub(crate) fn by_way_of(proxy: Option<Proxy>, family: Family) -> Arc<dyn Dialer> {
+    match (proxy, family) {
+        (Some(proxy), _) => Arc::new(Proxied(proxy)),
+        (None, Family::Any) => Arc::new(Direct),
+        (None, family) => Arc::new(Only(family)),
     }
 }
 

@@ -10,7 +10,7 @@ use super::holder::Holder;
 use super::place::Place;
 use super::record::Record;
 use crate::client::LocalForwarder;
-use crate::config::Bind;
+use crate::config::{Bind, Family};
 use crate::error::Result;
 use crate::io::BoxIo;
 use crate::listen::serve;
@@ -65,7 +65,7 @@ impl Teller {
     /// Why there is no socket.
     pub(super) async fn listen(self, place: &Place, scope: &Scope) -> Result<()> {
         let path = place.socket(&self.record.id).display().to_string();
-        let bound = bind(&Bind::Unix(path), true).await?;
+        let bound = bind(&Bind::Unix(path), true, Family::Any).await?;
         let teller = Arc::new(self);
         for listener in bound.listeners {
             let (teller, tasks) = (Arc::clone(&teller), scope.clone());

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::config::Bind;
+use crate::config::{Bind, Family};
 use crate::dial::{Dialer, Guard, Guarded, Patience, Proxy};
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::forward::Forward;
@@ -264,8 +264,8 @@ impl Offer {
 /// Listens at `place` for what comes to be `forward`ed.
 async fn bind_for(wanted: Wanted<'_>, place: &Bind, forward: &Forward) -> Result<Bound> {
     match wanted {
-        Wanted::Udp(..) => bind_udp(place, UDP_IDLE, forward.dropped()).await,
-        _ => bind(place, true).await,
+        Wanted::Udp(..) => bind_udp(place, Family::Any, UDP_IDLE, forward.dropped()).await,
+        _ => bind(place, true, Family::Any).await,
     }
 }
 

@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::config::Bind;
+use crate::config::{Bind, Family};
 use crate::error::{Error, Result};
 use crate::http::{self, Head, HeaderValue, Page, Served, Site, Upgraded, asks_for_socket};
 use crate::listen::{Incoming, serve};
@@ -196,7 +196,7 @@ async fn open<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let bound = bind(listen, false).await?;
+    let bound = bind(listen, false, Family::Any).await?;
     if bound.addresses.iter().any(|at| !at.ip().is_loopback()) {
         if !desk.needs_tokens() {
             let why = "without a token file whoever reaches this port reaches the containers";

@@ -31,7 +31,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::config::{Bind, Place, Places, TlsVersion, Transport};
+use crate::config::{Bind, Family, Place, Places, TlsVersion, Transport};
 use crate::dial::Dialer;
 use crate::error::{Error, Phase, Result};
 use crate::io::Connected;
@@ -233,16 +233,16 @@ impl Bound {
     }
 }
 
-/// Listens where a user wants it. `replace` removes a Unix socket's file that nobody listens on.
+/// Listens where a user wants it, on addresses of `family`. `replace` removes a Unix socket's file that nobody listens on.
 ///
 /// # Errors
 /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND` and other system codes.
-pub(crate) async fn bind(listen: &Bind, replace: bool) -> Result<Bound> {
+pub(crate) async fn bind(listen: &Bind, replace: bool, family: Family) -> Result<Bound> {
     let (host, port) = match listen {
         Bind::Port { host, port } => (host.as_deref(), *port),
         Bind::Unix(path) => return bind_unix(path, replace),
     };
-    let sockets = ports::open_at(host, port, tcp::Tcp::open).await?;
+    let sockets = ports::open_at(host, port, family, tcp::Tcp::open).await?;
     let addresses = sockets.iter().map(|(_, address)| *address).collect();
     let boxed = |(socket, _)| -> Box<dyn Listener> { Box::new(socket) };
     Ok(Bound { listeners: sockets.into_iter().map(boxed).collect(), addresses })
@@ -254,13 +254,14 @@ pub(crate) async fn bind(listen: &Bind, replace: bool) -> Result<Bound> {
 /// Those of [`bind`]; `ERR_ALKNET_CONFIG` for a path.
 pub(crate) async fn bind_udp(
     listen: &Bind,
+    family: Family,
     idle: Duration,
     dropped: &Arc<AtomicU64>,
 ) -> Result<Bound> {
     let Bind::Port { host, port } = listen else {
         return Err(Error::config("a UDP forward listens on a port, not on a socket path"));
     };
-    let sockets = ports::open_at(host.as_deref(), *port, udp::open).await?;
+    let sockets = ports::open_at(host.as_deref(), *port, family, udp::open).await?;
     let addresses = sockets.iter().map(|(_, address)| *address).collect();
     let boxed = |(socket, _)| -> Box<dyn Listener> {
         Box::new(udp::Udp::new(socket, idle, Arc::clone(dropped)))

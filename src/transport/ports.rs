@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::lookup_host;
 
+use crate::config::Family;
 use crate::error::{Code, Error, Phase, Result};
 use crate::target::HostPort;
 
@@ -12,16 +13,21 @@ use crate::target::HostPort;
 const TRIES: usize = 16;
 
 /// Opens sockets where a user wants them: `None` and `localhost` are the loopback addresses, `*` and the empty text every address, of
-/// IPv6 only where there are any. All are on one port; with 0, on a free one.
+/// IPv6 only where there are any. All are on one port, with 0 on a free one, and of `family`.
 ///
 /// # Errors
 /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, `ENOTFOUND`.
 pub(super) async fn open_at<T>(
     host: Option<&str>,
     port: u16,
+    family: Family,
     open: impl Fn(SocketAddr) -> io::Result<(T, SocketAddr)> + Sync,
 ) -> Result<Vec<(T, SocketAddr)>> {
-    let both = |v4: Ipv4Addr, v6: Ipv6Addr| open_together(&[v4.into()], port, &[v6.into()], &open);
+    let both = |v4: Ipv4Addr, v6: Ipv6Addr| match family {
+        Family::Any => open_together(&[v4.into()], port, &[v6.into()], &open),
+        Family::V4 => open_together(&[v4.into()], port, &[], &open),
+        Family::V6 => open_together(&[v6.into()], port, &[], &open),
+    };
     let host = match host {
         None => return both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
         Some(host) if host.eq_ignore_ascii_case("localhost") => {
@@ -31,7 +37,11 @@ pub(super) async fn open_at<T>(
         Some(host) => host,
     };
     let at = HostPort { host: host.to_owned(), port };
-    let ips: Vec<_> = look_up(&at).await?.iter().map(SocketAddr::ip).collect();
+    let found = look_up(&at).await?;
+    let ips: Vec<_> = found.iter().map(SocketAddr::ip).filter(|ip| family.has(*ip)).collect();
+    if ips.is_empty() {
+        return Err(unknown(&at, &format!("no {family} address")));
+    }
     open_together(&ips, port, &[], &open)
 }
 
@@ -42,12 +52,13 @@ pub(super) async fn open_at<T>(
 pub(super) async fn look_up(at: &HostPort) -> Result<Vec<SocketAddr>> {
     match lookup_host((at.host.as_str(), at.port)).await {
         Ok(found) => Ok(found.collect()),
-        Err(e) => {
-            let message = format!("getaddrinfo ENOTFOUND {} ({e})", at.host);
-            let error = Error::new(Code::System("ENOTFOUND"), message);
-            Err(error.at(Phase::Listen).by("getaddrinfo"))
-        }
+        Err(e) => Err(unknown(at, &e.to_string())),
     }
+}
+
+fn unknown(at: &HostPort, why: &str) -> Error {
+    let message = format!("getaddrinfo ENOTFOUND {} ({why})", at.host);
+    Error::new(Code::System("ENOTFOUND"), message).at(Phase::Listen).by("getaddrinfo")
 }
 
 /// Opens all of `needed`, and those of `wanted` whose address this machine has, on one port.
