@@ -168,7 +168,7 @@ for (const { name, words } of programs) {
     it('refuses what cannot be: exit code 8, and what helps', () => {
       for (const args of [
         ['connect'],
-        ['connect', 'h', '-o', 'Compression=yes'],
+        ['connect', 'h', '-o', 'Tunnel=yes'],
         ['connect', 'h', '-o', 'StrictHostKeyChecking=no'],
         ['serve', '--key', '/nowhere', '--authorized-keys', '/nowhere'],
       ]) {

@@ -374,12 +374,10 @@ fn keys_of_an_agent_are_tried_in_their_order() {
 fn options_of_ssh_without_a_meaning_are_refused_with_what_helps() {
     for (option, help) in [
         (&["-A"][..], "ProxyCommand"),
-        (&["-f"], "forward start"),
         (&["-o", "StrictHostKeyChecking=no"], "--host-key"),
         (&["-o", "ProxyCommand=nc %h %p"], "--jump"),
         (&["-o", "LogLevel=ERROR"], "--log-level"),
         (&["-tt"], "ProxyCommand"),
-        (&["-E", "log"], "--log-file"),
         (&["uptime"], "ProxyCommand"),
     ] {
         let args = [&["--json", "connect", "host"], option].concat();

@@ -32,7 +32,7 @@ impl Exit {
     pub const UNHEARD: Self = Self(141);
 
     /// That of another program.
-    #[cfg(feature = "ws")]
+    #[cfg(any(unix, feature = "ws"))]
     pub(super) const fn of_program(code: u8) -> Self {
         Self(code)
     }

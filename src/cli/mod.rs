@@ -179,7 +179,7 @@ fn drop_in(words: Vec<OsString>) -> Vec<OsString> {
 }
 
 async fn dispatch(parsed: Parsed, report: &Report, control: &Control) -> Result<Exit> {
-    let Parsed { arguments, given, layers, named } = parsed;
+    let Parsed { arguments, given, layers, named, words } = parsed;
     match arguments.command {
         Command::Up(options) => {
             command::up(&options, &layers, named.as_deref(), report, control).await
@@ -193,7 +193,7 @@ async fn dispatch(parsed: Parsed, report: &Report, control: &Control) -> Result<
         #[cfg(unix)]
         Command::Forward(options) => command::forward(&options, &given, report, control).await,
         Command::Serve(options) => command::serve(&options, report, control).await,
-        Command::Connect(options) => command::connect(&options, report, control).await,
+        Command::Connect(options) => command::connect(&options, &words, report, control).await,
         Command::Bus(options) => command::bus(&options, report, control).await,
         #[cfg(feature = "ws")]
         Command::Tunnel(options) => command::tunnel(&options, report, control).await,

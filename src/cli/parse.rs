@@ -21,6 +21,8 @@ pub(super) struct Parsed {
     pub(super) layers: Layers,
     /// The file that `--config` named.
     pub(super) named: Option<PathBuf>,
+    /// The command line, its first word the program's name; none for a unit of `alknet up`.
+    pub(super) words: Vec<OsString>,
 }
 
 /// Why a command line was not understood: for `--help` too, which is no mistake.
@@ -46,7 +48,7 @@ pub(super) fn parse(words: &[OsString]) -> std::result::Result<Parsed, Refusal> 
     };
     let (grammar, origins) = layers.apply(grammar(), &path, None)?;
     let (arguments, given) = understood(grammar, words, &origins)?;
-    Ok(Parsed { arguments, given, layers, named })
+    Ok(Parsed { arguments, given, layers, named, words: words.to_vec() })
 }
 
 /// What a unit of `alknet up` is told.

@@ -17,4 +17,4 @@ pub(crate) use forwarders::{Condition, Forwarders, Standing, Start};
 pub(crate) use launch::{Job, Launch, read_job};
 pub(crate) use place::Place;
 pub(crate) use record::{Record, Wanted};
-pub(crate) use worker::{Worker, refused};
+pub(crate) use worker::{Worker, detach, leave_session, refused};

@@ -27,12 +27,6 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Leaves the terminal of whoever started this process: its signals are not for us.
-    pub(crate) fn detach() {
-        // Fails for the leader of a group alone, which has no terminal to leave to others.
-        let _ = rustix::process::setsid();
-    }
-
     /// Takes the lock, listens, and writes the state, in this order: a state that can be read is one of a forwarder that could be used.
     ///
     /// # Errors
@@ -99,11 +93,7 @@ impl Worker {
     /// Tells whoever waits for it, and lets go of what connects the two.
     pub(crate) fn tell_ready(&self) {
         say(&Word::Ready(Box::new(self.record.clone())));
-        let nowhere = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
-        if let Ok(nowhere) = nowhere {
-            let _ = rustix::stdio::dup2_stdin(&nowhere);
-            let _ = rustix::stdio::dup2_stdout(&nowhere);
-        }
+        let _ = let_go();
     }
 
     /// Stops listening, lets connections end by themselves, `limit` at most, and takes its files away.
@@ -117,6 +107,28 @@ impl Worker {
         tracing::info!("forwarder stopped");
         self.leave_nothing();
     }
+}
+
+/// Leaves the terminal of whoever started this process: its signals are not for us.
+pub(crate) fn leave_session() {
+    // Fails for the leader of a group alone, which has no terminal to leave to others.
+    let _ = rustix::process::setsid();
+}
+
+/// The same, and lets go of all that connects the two.
+pub(crate) fn detach() {
+    leave_session();
+    if let Ok(nowhere) = let_go() {
+        let _ = rustix::stdio::dup2_stderr(&nowhere);
+    }
+}
+
+/// Reads from nowhere, and says nothing to anybody.
+fn let_go() -> std::io::Result<std::fs::File> {
+    let nowhere = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nowhere)?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    Ok(nowhere)
 }
 
 async fn hold(place: &Place, id: &str) -> Result<Lock> {

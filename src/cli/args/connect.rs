@@ -14,15 +14,16 @@ pub(in crate::cli) const DEFAULT_SOCKS5: &str = "127.0.0.1:1080";
 pub(in crate::cli) struct Connect {
     #[command(flatten)]
     pub(in crate::cli) peer: Peer,
-    /// Where a SOCKS5 proxy listens, which is an HTTP CONNECT proxy too
+    /// Where a SOCKS5 proxy listens, which is an HTTP CONNECT proxy too; repeatable
     #[arg(
         short = 'D',
         long,
         value_name = "[BIND:]PORT",
         default_value = DEFAULT_SOCKS5,
-        env = "ALKNET_SOCKS5"
+        env = "ALKNET_SOCKS5",
+        value_delimiter = ' '
     )]
-    pub(in crate::cli) socks5: Bind,
+    pub(in crate::cli) socks5: Vec<Bind>,
     /// Let no proxy listen
     #[arg(long, env = "ALKNET_NO_SOCKS5")]
     pub(in crate::cli) no_socks5: bool,

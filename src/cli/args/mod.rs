@@ -27,6 +27,7 @@ pub(super) use forward::{
 pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, KeyFiles, Keygen};
 pub(super) use output::{LogFormat, Output};
 pub(super) use peer::Peer;
+pub(super) use reflexes::uncompressed;
 pub(super) use serve::Serve;
 #[cfg(all(unix, feature = "ws"))]
 pub(super) use tunnel::TunnelTerminal;

@@ -41,6 +41,7 @@ pub(in crate::cli) struct Output {
     pub(in crate::cli) log_format: LogFormat,
     /// Append the log to a file instead of stderr
     #[arg(
+        short = 'E',
         long,
         global = true,
         value_name = "PATH",

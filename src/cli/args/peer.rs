@@ -8,7 +8,7 @@ use clap::Args;
 use super::KeyFiles;
 use super::common::TlsTrust;
 use crate::auth::Trust;
-use crate::config::{TlsVersion, Transport};
+use crate::config::{Family, TlsVersion, Transport};
 
 /// Whom to reach, and as whom.
 #[derive(Args)]
@@ -74,6 +74,12 @@ pub(in crate::cli) struct Peer {
         value_delimiter = ','
     )]
     pub(in crate::cli) jump: Vec<String>,
+    /// Take IPv4 addresses alone, of the server and of places to listen on
+    #[arg(short = '4', conflicts_with = "only_v6")]
+    pub(in crate::cli) only_v4: bool,
+    /// Take IPv6 addresses alone
+    #[arg(short = '6')]
+    pub(in crate::cli) only_v6: bool,
     /// A file of ssh_config(5) that says of servers what is not said here; read by ssh itself
     #[arg(short = 'F', long, value_name = "PATH", env = "ALKNET_SSH_CONFIG")]
     pub(in crate::cli) ssh_config: Option<PathBuf>,
@@ -92,6 +98,15 @@ pub(in crate::cli) struct Peer {
 }
 
 impl Peer {
+    /// Which addresses are taken, if that was said.
+    pub(in crate::cli) fn family(&self) -> Option<Family> {
+        match (self.only_v4, self.only_v6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        }
+    }
+
     /// Nothing but a place, and otherwise the defaults.
     pub(in crate::cli) fn only(place: &str) -> Self {
         Self {
@@ -114,6 +129,8 @@ impl Peer {
             known_hosts: Vec::new(),
             trust: None,
             jump: Vec::new(),
+            only_v4: false,
+            only_v6: false,
             ssh_config: None,
             proxy: None,
             options: Vec::new(),

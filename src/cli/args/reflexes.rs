@@ -21,10 +21,6 @@ pub(in crate::cli) struct Reflexes {
     _no_gssapi_delegation: bool,
     #[arg(short = 'e', hide = true, value_name = "CHAR")]
     _escape: Option<String>,
-    #[arg(short = '4', hide = true)]
-    only_v4: bool,
-    #[arg(short = '6', hide = true)]
-    only_v6: bool,
     #[arg(short = 'A', hide = true)]
     agent_forwarding: bool,
     #[arg(short = 'X', hide = true)]
@@ -35,7 +31,8 @@ pub(in crate::cli) struct Reflexes {
     terminal: u8,
     #[arg(short = 'C', hide = true)]
     compression: bool,
-    #[arg(short = 'f', hide = true)]
+    /// Go to the background once everything listens
+    #[arg(short = 'f')]
     background: bool,
     #[arg(short = 'g', hide = true)]
     gateway: bool,
@@ -43,8 +40,6 @@ pub(in crate::cli) struct Reflexes {
     master: bool,
     #[arg(short = 'b', hide = true, value_name = "ADDRESS")]
     bind: Option<String>,
-    #[arg(short = 'E', hide = true, value_name = "PATH")]
-    log: Option<String>,
     #[arg(short = 'S', hide = true, value_name = "PATH")]
     control: Option<String>,
     #[arg(short = 'O', hide = true, value_name = "COMMAND")]
@@ -77,11 +72,19 @@ pub(in crate::cli) struct Reflexes {
 }
 
 impl Reflexes {
+    /// Whether it goes to the background.
+    pub(in crate::cli) fn background(&self) -> bool {
+        self.background
+    }
+
     /// Refuses what has no meaning here, and says what has.
     ///
     /// # Errors
     /// `ERR_ALKNET_CONFIG`.
     pub(in crate::cli) fn check(&self) -> Result<()> {
+        if self.compression {
+            uncompressed();
+        }
         let wished = self.switches().into_iter().chain(self.values());
         match wished.into_iter().find(|(given, ..)| *given) {
             None => Ok(()),
@@ -92,17 +95,14 @@ impl Reflexes {
     }
 
     fn switches(&self) -> Vec<Reflex> {
-        let family = "name the server by an address of that family";
         vec![
-            (self.only_v4, "-4", family),
-            (self.only_v6, "-6", family),
             (self.agent_forwarding, "-A", NOTHING_RUNS),
             (self.x11, "-X", NOTHING_RUNS),
             (self.trusted_x11, "-Y", NOTHING_RUNS),
             (self.terminal > 0, "-t", NOTHING_RUNS),
             (self.subsystem, "-s", NOTHING_RUNS),
-            (self.compression, "-C", "streams are not compressed"),
-            (self.background, "-f", "see alknet forward start, or run it under a service manager"),
+            #[cfg(not(unix))]
+            (self.background, "-f", "run it under a service manager"),
             (self.gateway, "-g", "give the forward a bind address: -L '*:PORT:HOST:PORT'"),
             (self.gssapi, "-K", "log-in is by key or certificate"),
             (self.master, "-M", SHARED),
@@ -119,7 +119,6 @@ impl Reflexes {
             (self.control_command.is_some(), "-O", SHARED),
             (self.bind.is_some(), "-b", address),
             (self.bind_interface.is_some(), "-B", address),
-            (self.log.is_some(), "-E", "the log goes to --log-file PATH"),
             (self.pkcs11.is_some(), "-I", "give the token to an ssh-agent: ssh-add -s PKCS11"),
             (self.tag.is_some(), "-P", "-F FILE takes what an ssh_config says of a host"),
             (self.query.is_some(), "-Q", "docs/defaults.md names the algorithms"),
@@ -132,6 +131,11 @@ impl Reflexes {
             (self.macs.is_some(), "-m", "ciphers here authenticate by themselves"),
         ]
     }
+}
+
+/// Says that a wish for compression is none here. As ssh does where the server has none, it goes on without.
+pub(in crate::cli) fn uncompressed() {
+    tracing::warn!("streams are not compressed");
 }
 
 /// Whether it was given, its name, and what helps.

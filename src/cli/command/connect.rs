@@ -1,11 +1,14 @@
 //! `alknet connect`.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+#[cfg(unix)]
+use super::background;
 use super::peer::reach;
 use super::ready::ready;
 use super::stdio::stdio;
@@ -27,10 +30,21 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 pub(in crate::cli) async fn connect(
     options: &Connect,
+    words: &[OsString],
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
     options.reflexes.check()?;
+    let background = options.reflexes.background();
+    if background && options.stdio.is_some() {
+        return Err(Error::config("-f: a stream on standard input stays with it"));
+    }
+    #[cfg(unix)]
+    if background && !background::is_here() {
+        return background::start(words, report, control).await;
+    }
+    #[cfg(not(unix))]
+    drop(words);
     let (to, wishes) = reach(&options.peer).await?;
     let working = async {
         match &options.stdio {
@@ -59,14 +73,21 @@ async fn session(
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
-    let reconnect = Reconnect { from_the_start: !options.once, ..Reconnect::default() };
+    let background = options.reflexes.background();
+    // Who waits for it to be in the background wants to hear that it cannot be.
+    let once = options.once || background;
+    let reconnect = Reconnect { from_the_start: !once, ..Reconnect::default() };
     let manager = tokio::select! {
         manager = ChannelManager::new(to, reconnect) => manager?,
         () = control.draining() => return Ok(Exit::OK),
     };
-    let forwards = forwards(options, wishes, &manager, report).await?;
+    let forwards = forwards(to, options, wishes, &manager, report).await?;
     report.event("ready", json!({}), "ready");
     ready(options.ready.ready_fd)?;
+    #[cfg(unix)]
+    if background {
+        background::leave();
+    }
     let ended = tokio::select! {
         ended = follow(&manager, report) => Some(ended),
         () = control.draining() => None,
@@ -87,6 +108,7 @@ struct Forwards {
 }
 
 async fn forwards(
+    to: &ConnectOptions,
     options: &Connect,
     wishes: &Wishes,
     manager: &ChannelManager,
@@ -95,6 +117,7 @@ async fn forwards(
     let bounds = ForwardOptions {
         udp_idle: Duration::from_secs(u64::from(options.udp_idle)),
         replace_stale_socket: wishes.replace_socket == Some(true),
+        family: to.family,
         ..ForwardOptions::default()
     };
     let strict = options.exit_on_forward_failure || wishes.exit_on_forward_failure == Some(true);
@@ -135,9 +158,10 @@ async fn forwards(
 
 /// Where proxies listen: a wish for one takes the place of the one that is there by default.
 fn proxies<'a>(options: &'a Connect, wishes: &'a Wishes) -> impl Iterator<Item = &'a Bind> {
-    let is_default = options.socks5.to_string() == DEFAULT_SOCKS5;
+    let is_default = matches!(&options.socks5[..], [one] if one.to_string() == DEFAULT_SOCKS5);
     let own = !options.no_socks5 && (wishes.dynamic.is_empty() || !is_default);
-    own.then_some(&options.socks5).into_iter().chain(&wishes.dynamic)
+    let own = if own { &options.socks5[..] } else { &[] };
+    own.iter().chain(&wishes.dynamic)
 }
 
 fn told_of(kind: &str, spec: &str, at: &[SocketAddr], what: &str, report: &Report) {

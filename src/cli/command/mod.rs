@@ -1,5 +1,7 @@
 //! The commands, each a composition of the library's calls.
 
+#[cfg(unix)]
+mod background;
 mod bus;
 mod completion;
 mod config;

@@ -3,13 +3,16 @@
 use crate::error::{Error, Result};
 
 /// Those that are understood.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 23] = [
+    "AddressFamily",
     "BatchMode",
     "CertificateFile",
+    "Compression",
     "ConnectTimeout",
     "DynamicForward",
     "ExitOnForwardFailure",
     "GlobalKnownHostsFile",
+    "HostKeyAlias",
     "HostName",
     "IdentitiesOnly",
     "IdentityAgent",
@@ -65,11 +68,9 @@ const ELSEWHERE: [(&str, &str); 2] = [
 ];
 
 /// What helps who wished for one of these on the command line.
-const HELP: [(&str, &str); 13] = [
-    ("addressfamily", "name the server by an address of that family"),
+const HELP: [(&str, &str); 10] = [
     ("bindaddress", "the system chooses the address that a connection comes from"),
     ("ciphers", "the fastest good cipher that both ends know is chosen"),
-    ("compression", "streams are not compressed"),
     ("controlmaster", SHARED),
     ("controlpath", SHARED),
     ("controlpersist", SHARED),
@@ -78,7 +79,6 @@ const HELP: [(&str, &str); 13] = [
         "an agent is asked here and never offered to a server; --jump goes through servers",
     ),
     ("gatewayports", "give the forward a bind address: -L '*:PORT:HOST:PORT'"),
-    ("hostkeyalias", "name the key itself: --host-key SHA256:…"),
     ("loglevel", "see -q, -v and --log-level"),
     ("tcpkeepalive", "ServerAliveInterval asks the server itself"),
     ("tunnel", "ports are forwarded, and no packets: see -D and -L"),

@@ -162,7 +162,8 @@ impl Units<'_> {
         self.alive += 1;
         let control = Control::of(self.control.program.iter().cloned());
         let report = self.report.of_unit(&name);
-        let parsed = Parsed { arguments, given, layers: Layers::default(), named: None };
+        let parsed =
+            Parsed { arguments, given, layers: Layers::default(), named: None, words: Vec::new() };
         let (ends, number) = (self.ends.clone(), self.count);
         let running = run(parsed, report, control.clone());
         self.running.insert(name.clone(), Running { told, control, number });

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::unwished::{is_so_anyway, must_not_be_ignored, unknown};
 use crate::auth::Trust;
-use crate::config::{Bind, PortForwardSpec};
+use crate::cli::args::uncompressed;
+use crate::config::{Bind, Family, PortForwardSpec};
 use crate::error::{Error, Result};
 
 /// What was wished for.
@@ -18,8 +19,10 @@ pub(super) struct Wishes {
     pub(super) connect_timeout: Option<u32>,
     pub(super) dynamic: Vec<Bind>,
     pub(super) exit_on_forward_failure: Option<bool>,
+    pub(super) family: Option<Family>,
     pub(super) global_known_hosts: Option<Vec<PathBuf>>,
     pub(super) host: Option<String>,
+    pub(super) host_key_alias: Option<String>,
     pub(super) identities: Vec<String>,
     pub(super) identities_only: Option<bool>,
     pub(super) jump: Option<Vec<String>>,
@@ -89,8 +92,10 @@ impl Wishes {
             connect_timeout: self.connect_timeout.or(other.connect_timeout),
             dynamic: self.dynamic.into_iter().chain(other.dynamic).collect(),
             exit_on_forward_failure: self.exit_on_forward_failure.or(other.exit_on_forward_failure),
+            family: self.family.or(other.family),
             global_known_hosts: self.global_known_hosts.or(other.global_known_hosts),
             host: self.host.or(other.host),
+            host_key_alias: self.host_key_alias.or(other.host_key_alias),
             identities: either(self.identities, other.identities),
             identities_only: self.identities_only.or(other.identities_only),
             jump: self.jump.or(other.jump),
@@ -114,13 +119,16 @@ impl Wishes {
     /// Takes one value. The first of two wins, where there can be but one.
     fn take(&mut self, name: &str, value: &str) -> Taken {
         let taken = match name {
+            "addressfamily" => first(&mut self.family, family(value)),
             "batchmode" => first(&mut self.batch, yes(value)),
             "certificatefile" => first(&mut self.certificate, Some(value.to_owned())),
+            "compression" => yes(value).inspect(|_| uncompressed()).is_some(),
             "connecttimeout" if value == "none" => true,
             "connecttimeout" => first(&mut self.connect_timeout, number(value)),
             "dynamicforward" => push(&mut self.dynamic, bare(value).parse().ok()),
             "exitonforwardfailure" => first(&mut self.exit_on_forward_failure, yes(value)),
             "globalknownhostsfile" => first(&mut self.global_known_hosts, Some(files(value))),
+            "hostkeyalias" => first(&mut self.host_key_alias, Some(value.to_owned())),
             "hostname" => first(&mut self.host, Some(value.to_owned())),
             "identitiesonly" => first(&mut self.identities_only, yes(value)),
             "identityagent" => first(&mut self.agent, agent(value)),
@@ -167,6 +175,15 @@ fn yes(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "yes" | "true" => Some(true),
         "no" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn family(value: &str) -> Option<Family> {
+    match value.to_ascii_lowercase().as_str() {
+        "any" => Some(Family::Any),
+        "inet" => Some(Family::V4),
+        "inet6" => Some(Family::V6),
         _ => None,
     }
 }
@@ -290,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_would_be_ignored_is_refused() {
-        for option in ["Compression=yes", "StrictHostKeyChecking=no", "Port=99999", "Port"] {
+        for option in ["Compression=maybe", "StrictHostKeyChecking=no", "Port=99999", "Port"] {
             assert!(parse(&[option]).is_err(), "{option}");
         }
         let error = parse(&["ProxyCommand=nc %h %p"]).err();

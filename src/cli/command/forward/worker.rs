@@ -8,11 +8,11 @@ use crate::cli::Control;
 use crate::cli::args::ForwardStart;
 use crate::cli::exit::Exit;
 use crate::error::Result;
-use crate::manage::{Job, Worker, read_job, refused};
+use crate::manage::{Job, Worker, leave_session, read_job, refused};
 use crate::scope::off_thread;
 
 pub(super) async fn worker(control: &Control) -> Result<Exit> {
-    Worker::detach();
+    leave_session();
     let mut job = off_thread(read_job).await??;
     let options = rebuilt(&job.wanted)?;
     let begun = tokio::select! {
