@@ -1,4 +1,4 @@
-import { createPubSub } from '@graphql-yoga/subscription'
+import { createPubSub, filter, map, pipe } from '@graphql-yoga/subscription'
 import { describe, expect, it, vi } from 'vitest'
 import { type AlknetServer, connect, createAlknetEventTarget } from '../index.js'
 import { discard, reach, startServer } from './support/alknet.js'
@@ -8,6 +8,7 @@ import { startNode } from './support/program.js'
 type Topics = {
   plain: [payload: unknown]
   keyed: [id: string | number, payload: unknown]
+  other: [id: string | number, payload: unknown]
 }
 
 async function member(server: AlknetServer) {
@@ -19,7 +20,7 @@ async function member(server: AlknetServer) {
 /** Subscribes as yoga does, on the first `next()`, and waits until the bus knows. */
 async function subscribe(
   { eventTarget, subscribe: to }: Awaited<ReturnType<typeof member>>,
-  ...topic: ['plain'] | ['keyed', string | number]
+  ...topic: readonly ['plain'] | readonly ['keyed' | 'other', string | number]
 ) {
   const events = topic.length === 1 ? to(topic[0]) : to(topic[0], topic[1])
   const first = events.next()
@@ -52,6 +53,47 @@ describe('createPubSub of graphql-yoga over a bus', () => {
     publisher.publish('keyed', 'a:b', 'of a:b')
     expect((await seven.first).value).toBe('of 7')
     expect((await other.first).value).toBe('of a:b')
+  })
+
+  it('keeps topics apart that come together, of one id too, each in its order', async () => {
+    const server = await startServer({ bus: true })
+    const [publisher, subscriber] = [await member(server), await member(server)]
+    const topics = [['plain'], ['keyed', 1], ['other', 1]] as const
+    const all = []
+    for (const topic of topics) all.push(await subscribe(subscriber, ...topic))
+    for (let number = 0; number < 50; number++) {
+      publisher.publish('plain', number)
+      publisher.publish('keyed', 1, `keyed ${number}`)
+      publisher.publish('other', 1, `other ${number}`)
+    }
+    const got = await Promise.all(
+      all.map(async ({ events, first }) => {
+        const values = [(await first).value]
+        while (values.length < 50) values.push((await events.next()).value)
+        return values
+      }),
+    )
+    const numbers = Array.from({ length: 50 }, (_, number) => number)
+    const named = ['keyed', 'other'].map((name) => numbers.map((number) => `${name} ${number}`))
+    expect(got).toEqual([numbers, ...named])
+  })
+
+  it('filters and maps what comes, in a pipe', async () => {
+    const server = await startServer({ bus: true })
+    const [publisher, subscriber] = [await member(server), await member(server)]
+    const even = pipe(
+      subscriber.subscribe('plain'),
+      filter((value) => Number(value) % 2 === 0),
+      map((value) => `even: ${value}`),
+    )
+    const first = even.next()
+    await vi.waitFor(async () => {
+      expect(await subscriber.eventTarget.ready('plain')).toBe(true)
+    }, 20_000)
+    for (let number = 1; number <= 4; number++) publisher.publish('plain', number)
+    expect([(await first).value, (await even.next()).value]).toEqual(['even: 2', 'even: 4'])
+    await even.return()
+    await vi.waitFor(() => expect(server.metrics().bus?.subscriptions).toBe(0), 20_000)
   })
 
   it('gives a payload that is left out as null', async () => {
