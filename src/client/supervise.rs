@@ -20,7 +20,8 @@ impl Shared {
         loop {
             let session = match first.take() {
                 Some(session) => session,
-                None => match self.reconnect(&mut backoff).await {
+                // A handshake takes ten times the room of all else here, and is over when there is a session.
+                None => match Box::pin(self.reconnect(&mut backoff)).await {
                     Ok(session) => self.established(session),
                     Err(error) => return self.stand(Standing::Closed(Some(error))),
                 },
@@ -86,7 +87,7 @@ impl Shared {
         let relieving = async {
             loop {
                 self.lanes.worn_out().await;
-                match self.connect_again().await {
+                match Box::pin(self.connect_again()).await {
                     Ok(lane) => self.lanes.add(lane),
                     // The present session goes on; its next hundreds of streams ask again.
                     Err(e) => tracing::debug!(code = e.code().as_str(), "no second session"),

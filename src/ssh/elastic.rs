@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+use tokio_util::io::poll_read_buf;
 
 use super::link::Link;
 use super::prelude::Prelude;
@@ -41,10 +42,9 @@ pub(super) const READ_BUFFER: usize = 16 * 1024;
 pub(crate) struct Elastic<S> {
     inner: S,
     link: Arc<Link>,
-    /// Filled from the transport, `start..end` not yet taken.
-    read: Box<[u8]>,
+    /// Filled from the transport, `start..` not yet taken. A session that waits has none.
+    read: Vec<u8>,
     start: usize,
-    end: usize,
     budget: usize,
     /// Taken from the session, `sent..` not yet written.
     write: Vec<u8>,
@@ -70,14 +70,12 @@ pub(crate) struct Elastic<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
     /// With `silence`, a read fails (`TimedOut`) when the peer says nothing for so long.
     pub(crate) fn new(inner: S, link: Arc<Link>, silence: Option<Duration>) -> Self {
-        let read = vec![0; READ_BUFFER].into_boxed_slice();
         let budget = LOGIN_BUDGET;
         Self {
             inner,
             link,
-            read,
+            read: Vec::new(),
             start: 0,
-            end: 0,
             budget,
             write: Vec::new(),
             sent: 0,
@@ -103,10 +101,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
     ) -> Self {
         let mut this = Self::new(inner, link, silence);
         let Prelude { heard, said, .. } = prelude;
-        this.end = heard.len().min(READ_BUFFER);
-        this.read[..this.end].copy_from_slice(&heard[..this.end]);
         this.hear_theirs = this.link.theirs.lock().hear(&heard);
-        this.budget -= this.end;
+        this.budget -= heard.len();
+        this.read = heard;
         this.said = said;
         this
     }
@@ -193,14 +190,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(&mut self.read);
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
         self.start = 0;
-        self.end = buf.filled().len();
-        if self.hear_theirs {
-            self.hear_theirs = self.link.theirs.lock().hear(&self.read[..self.end]);
+        self.read.clear();
+        self.read.reserve_exact(READ_BUFFER);
+        let filled = poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.read);
+        if filled.is_pending() {
+            self.read = Vec::new();
+        } else if self.hear_theirs {
+            self.hear_theirs = self.link.theirs.lock().hear(&self.read);
         }
-        Poll::Ready(Ok(self.end))
+        filled
     }
 
     /// Reads on until the peer has closed too: a socket closed with unread bytes resets the connection, and a reset takes from
@@ -219,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.start == self.end {
+        if self.start == self.read.len() {
             // A long packet body goes straight to its place.
             if buf.remaining() >= READ_BUFFER && !self.hear_theirs {
                 let before = buf.filled().len();
@@ -229,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Elastic<S> {
             let n = ready!(self.poll_fill(cx))?;
             self.spend(n)?;
         }
-        let n = buf.remaining().min(self.end - self.start);
+        let n = buf.remaining().min(self.read.len() - self.start);
         buf.put_slice(&self.read[self.start..self.start + n]);
         self.start += n;
         Poll::Ready(Ok(()))
@@ -330,5 +329,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Elastic<S> {
 impl<S> Drop for Elastic<S> {
     fn drop(&mut self) {
         self.link.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::io::pipe;
+
+    #[tokio::test]
+    async fn a_session_that_waits_keeps_no_room_for_reading_and_loses_nothing() {
+        let (mut far, near) = pipe();
+        let mut elastic = Elastic::new(near, Arc::default(), None);
+        for turn in 0..3 {
+            let sent: Vec<u8> = (0..5000).map(|at| (at % 251 + turn) as u8).collect();
+            far.write_all(&sent).await.unwrap();
+            let mut heard = vec![0; sent.len()];
+            let (first, rest) = heard.split_at_mut(7);
+            elastic.read_exact(first).await.unwrap();
+            assert!(elastic.read.capacity() > 0, "what came is kept until it is taken");
+            elastic.read_exact(rest).await.unwrap();
+            assert_eq!(heard, sent);
+            assert!(AsyncReadExt::read(&mut elastic, &mut [0; 7]).now_or_never().is_none());
+            assert_eq!(elastic.read.capacity(), 0);
+        }
     }
 }
