@@ -71,6 +71,7 @@ impl Scope {
     }
 
     /// Whether the scope was told to end.
+    #[cfg(feature = "ws")]
     pub(crate) fn is_cancelled(&self) -> bool {
         self.token.is_cancelled()
     }

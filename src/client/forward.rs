@@ -7,7 +7,7 @@ use super::Route;
 use super::running::Running;
 use crate::config::{Family, PortForwardSpec};
 use crate::error::Result;
-use crate::forward::{Bounds, Forward, ForwardMetrics, HANDSHAKE_LIMIT, LastDial};
+use crate::forward::{Bounds, Forward, ForwardMetrics, HANDSHAKE_LIMIT};
 use crate::listen::Fixed;
 use crate::target::Target;
 use crate::transport::{UDP_IDLE, bind, bind_udp};
@@ -110,7 +110,8 @@ impl LocalForwarder {
     }
 
     /// Where its connections went last.
-    pub(crate) fn last_dial(&self) -> LastDial {
+    #[cfg(all(unix, feature = "cli"))]
+    pub(crate) fn last_dial(&self) -> crate::forward::LastDial {
         self.running.forward.last_dial()
     }
 
@@ -118,6 +119,7 @@ impl LocalForwarder {
     ///
     /// # Errors
     /// Why not.
+    #[cfg(all(unix, feature = "cli"))]
     pub(crate) async fn probe(&self) -> Result<()> {
         self.running.forward.probe(self.spec.target()).await
     }

@@ -129,11 +129,13 @@ impl Forward {
         &self.dropped
     }
 
+    #[cfg(all(unix, feature = "cli"))]
     pub(crate) fn last_dial(&self) -> LastDial {
         *self.last.lock()
     }
 
     /// Opens a stream to `target` and drops it.
+    #[cfg(all(unix, feature = "cli"))]
     pub(crate) async fn probe(&self, target: &Target) -> Result<()> {
         self.dial(target, None).await.map(drop)
     }

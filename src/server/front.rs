@@ -67,7 +67,8 @@ impl Front {
             hosts: options.ws_hosts.clone(),
             origins: options.ws_origins.clone(),
             least: options.tls_min,
-            ..Inward::default()
+            #[cfg(feature = "tls")]
+            certificate: None,
         };
         #[cfg(feature = "tls")]
         let (settings, files) = {

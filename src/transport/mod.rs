@@ -64,6 +64,7 @@ pub(crate) struct Outward {
 
 /// What a server's transports need besides an address.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "TCP needs nothing of it"))]
 pub(crate) struct Inward {
     #[cfg(feature = "tls")]
     pub(crate) certificate: Option<Arc<Certificate>>,
@@ -188,6 +189,7 @@ fn acceptor(settings: &Inward, alpn: &[&[u8]]) -> Result<tokio_rustls::TlsAccept
 }
 
 /// What became of who arrived.
+#[cfg_attr(not(feature = "ws"), allow(dead_code, reason = "there is no web server to want"))]
 pub(crate) enum Arrival {
     /// Somebody who may speak SSH.
     Stream(Connected),
