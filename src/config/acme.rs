@@ -92,7 +92,7 @@ pub struct AcmeStatus {
     pub error: Option<Error>,
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "acme"))]
 mod tests {
     use super::*;
 
