@@ -10,7 +10,7 @@ const colors = process.stdout.isTTY ? '--colors=force' : '--colors=off'
 const locked = ci ? ['--locked'] : []
 
 // The library alone, and the agent for containers.
-const slim = ['ring,rsa', 'cli,ring,tls'].map((features) => [
+const slim = ['ring,rsa', 'agent,ring'].map((features) => [
   ...['cargo', 'clippy', '-p', 'alknet', '--no-default-features', '--features', features],
   ...[...locked, '--', '-D', 'warnings'],
 ])

@@ -2,6 +2,9 @@
 
 mod program;
 
+use alknet::cli::run_agent;
+use alknet::runtime::Work;
+
 fn main() -> std::process::ExitCode {
-    program::run(alknet::cli::run_agent)
+    program::run(Work::default(), |control| run_agent(std::env::args_os(), control))
 }

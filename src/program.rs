@@ -1,17 +1,18 @@
 //! What the programs of this package share: a runtime, the signals, the exit code. Everything else is `alknet::cli`.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use alknet::cli::{Control, Exit};
+use alknet::runtime::Work;
 
-/// Runs `command` with the program's words, and ends it as the signals say.
+/// Runs `command` on a runtime for `work`, and ends it as the signals say.
 pub(crate) fn run<F: Future<Output = Exit>>(
-    command: impl FnOnce(Vec<OsString>, Control) -> F,
+    work: Work,
+    command: impl FnOnce(Control) -> F,
 ) -> ExitCode {
     #[cfg(unix)]
     raise_descriptor_limit();
-    let runtime = match alknet::runtime::runtime().build() {
+    let runtime = match alknet::runtime::runtime(work).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             use std::io::Write;
@@ -22,7 +23,7 @@ pub(crate) fn run<F: Future<Output = Exit>>(
     let exit = runtime.block_on(async {
         let program = std::env::current_exe().map(std::path::PathBuf::into_os_string);
         let control = Control::of(program.ok());
-        let running = command(std::env::args_os().collect(), control.clone());
+        let running = command(control.clone());
         tokio::select! {
             // First, so that a signal finds its handler before anything is said.
             biased;

@@ -36,7 +36,7 @@ fn rooms() -> BTreeMap<&'static str, Vec<&'static str>> {
     add(&["fuzz"], &[GROUND, &["auth", "client", "event", "ssh", "tunnel"]]);
     add(&["manage"], &[GROUND, SEAM, &["client", "server", "transport"]]);
     add(
-        &["cli", "main"],
+        &["agent", "cli", "main", "program"],
         &[GROUND, &["auth", "client", "event", "manage", "server", "ssh", "tunnel"]],
     );
     rooms

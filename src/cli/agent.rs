@@ -20,7 +20,7 @@ struct Alone {
     agent: TunnelAgent,
 }
 
-/// Runs the agent by a command line, its first word the program's name, and says how it ended. Otherwise as [`super::run`].
+/// Runs the agent by a command line, its first word the program's name, and says how it ended. Otherwise as [`super::CommandLine::run`].
 pub async fn run_agent(words: impl IntoIterator<Item = OsString>, control: Control) -> Exit {
     let mut words: Vec<OsString> = words.into_iter().collect();
     words.extend(log_level(&words));

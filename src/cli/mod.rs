@@ -1,6 +1,8 @@
 //! The command line, the same for the binary and for the npm package: parses, composes, reports. Whoever runs it owns signals and
 //! the process's exit.
 
+#[cfg(feature = "ws")]
+mod agent;
 mod args;
 mod command;
 mod config;
@@ -15,6 +17,8 @@ use std::ffi::OsString;
 use clap::CommandFactory;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "ws")]
+pub use agent::run_agent;
 pub use exit::Exit;
 
 use args::{Arguments, Command};
@@ -101,11 +105,7 @@ impl CommandLine {
         let Self { words, parsed } = self;
         let parsed = match parsed {
             Ok(parsed) => parsed,
-            // Help and version are answers, on stdout; everything else is a mistake, on stderr.
-            Err(Refusal::Usage(error)) => {
-                let _ = error.print();
-                return if error.use_stderr() { Exit::USAGE } else { Exit::OK };
-            }
+            Err(Refusal::Usage(error)) => return answered(&error),
             Err(Refusal::Config(error)) => {
                 let json = words.iter().any(|word| word == "--json");
                 return Report::plain(json).failed(&error);
@@ -115,16 +115,30 @@ impl CommandLine {
         if let Err(error) = log::install(&parsed.arguments.output) {
             return report.failed(&error);
         }
-        keep_freed_memory();
-        let running = dispatch(parsed, &report, &control);
-        let done = tokio::select! {
-            done = running => done,
-            () = control.ended() => return Exit::INTERRUPTED,
-        };
-        match done {
-            Ok(exit) => exit,
-            Err(error) => report.failed(&error),
-        }
+        until_told(dispatch(parsed, &report, &control), &report, &control).await
+    }
+}
+
+/// Help and version are answers, on stdout; everything else is a mistake, on stderr.
+fn answered(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if error.use_stderr() { Exit::USAGE } else { Exit::OK }
+}
+
+/// Goes on to the end of `running`, or to the second signal.
+async fn until_told(
+    running: impl Future<Output = Result<Exit>>,
+    report: &Report,
+    control: &Control,
+) -> Exit {
+    keep_freed_memory();
+    let done = tokio::select! {
+        done = running => done,
+        () = control.ended() => return Exit::INTERRUPTED,
+    };
+    match done {
+        Ok(exit) => exit,
+        Err(error) => report.failed(&error),
     }
 }
 
@@ -169,13 +183,16 @@ fn drop_in(words: Vec<OsString>) -> Vec<OsString> {
     }
     let mut all: Vec<OsString> =
         ["alknet", "tunnel", "agent", "--drop-in"].map(OsString::from).to_vec();
-    if let Some(level) = std::env::var_os("LOG_LEVEL").filter(|level| !level.is_empty())
-        && !words.iter().any(|word| word.to_string_lossy().starts_with("--log-level"))
-    {
-        all.extend(["--log-level".into(), level]);
-    }
+    all.extend(log_level(&words));
     all.extend(words.into_iter().skip(1));
     all
+}
+
+/// The original's variable for the log as an option, where the words have none.
+fn log_level(words: &[OsString]) -> Vec<OsString> {
+    let said = words.iter().any(|word| word.to_string_lossy().starts_with("--log-level"));
+    let level = std::env::var_os("LOG_LEVEL").filter(|level| !level.is_empty() && !said);
+    level.map_or_else(Vec::new, |level| vec!["--log-level".into(), level])
 }
 
 async fn dispatch(parsed: Parsed, report: &Report, control: &Control) -> Result<Exit> {

@@ -32,6 +32,8 @@ pub(super) use forward::{forward, outcome};
 pub(super) use keys::{fingerprint, keygen};
 pub(super) use serve::serve;
 #[cfg(feature = "ws")]
+#[cfg(feature = "ws")]
+pub(super) use tunnel::agent;
 pub(super) use tunnel::tunnel;
 pub(super) use up::up;
 

@@ -14,7 +14,7 @@ use crate::error::{Code, Result};
 use crate::server::{AgentEvent, AgentOptions, run_agent};
 use crate::tunnel::Manner;
 
-pub(super) async fn agent(
+pub(in crate::cli) async fn agent(
     options: &TunnelAgent,
     report: &Report,
     control: &Control,

@@ -13,6 +13,9 @@ mod terminal;
 #[cfg(unix)]
 mod tty;
 
+#[cfg(feature = "ws")]
+pub(in crate::cli) use agent::agent;
+
 use std::path::Path;
 
 use crate::cli::Control;
