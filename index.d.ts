@@ -608,7 +608,7 @@ export interface AlknetServeOptions {
   transport?: AlknetTransport | readonly AlknetTransport[]
   /**
    * Iroh: path of the Ed25519 key whose public half is the endpoint id. Made, 0600, when it is not there. Without it a fresh key is made
-   * in memory, and so another id at each start.
+   * in memory, and so another id at each start. On Unix, one server of a machine at a time: `EADDRINUSE` for a second.
    */
   irohKey?: string
   /** Iroh: a relay by which the server can be reached too, `'https://host'`. Default: none. */

@@ -53,6 +53,11 @@ describe('iroh', () => {
     const first = await startIroh({ irohKey })
     expect(statSync(irohKey).mode & 0o777).toBe(0o600)
     const key = readFileSync(irohKey)
+    expect(await rejection(startIroh({ irohKey }))).toMatchObject({
+      code: 'EADDRINUSE',
+      phase: 'listen',
+      hint: 'a second server needs a key of its own',
+    })
     await first.close()
     const second = await startIroh({ irohKey })
     expect(second.endpointId).toBe(first.endpointId)

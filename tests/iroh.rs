@@ -89,7 +89,18 @@ async fn the_id_is_that_of_the_key_file_which_is_made_once() {
     let iroh_key = Some(folder.join("endpoint"));
     let key = new_key();
     let with = || ServeOptions { iroh_key: iroh_key.clone(), ..ServeOptions::default() };
-    let first = server(&key, with()).await.endpoint_id();
+    let first = server(&key, with()).await;
+    let authorized_keys = key.public_key().to_openssh().unwrap();
+    let twice = ServeOptions {
+        listen: vec!["127.0.0.1:0".into()],
+        transport: vec![Transport::Iroh],
+        authorized_keys: Some(alknet::KeySource::memory(authorized_keys.as_bytes())),
+        ..with()
+    };
+    let refused = serve(&twice).await.unwrap_err();
+    assert_eq!(refused.code().as_str(), "EADDRINUSE", "{refused}");
+    first.close().await;
+    let first = first.endpoint_id();
     let second = server(&key, with()).await.endpoint_id();
     let fresh = server(&key, ServeOptions::default()).await.endpoint_id();
     std::fs::remove_dir_all(&folder).unwrap();

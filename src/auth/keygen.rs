@@ -1,6 +1,10 @@
 //! Making keys, and telling which keys there are.
 
+#[cfg(feature = "iroh")]
+use std::fs::File;
 use std::fs::OpenOptions;
+#[cfg(all(feature = "iroh", unix))]
+use std::fs::TryLockError;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -81,17 +85,23 @@ pub(crate) fn make_key_pair(path: &Path, comment: &str, replace: bool) -> Result
     Ok(key.public_key().into())
 }
 
-/// The secret of an iroh endpoint: that of the Ed25519 key in the file `path`, which is made if it is not there; afresh without a path.
-/// Blocks.
+/// Who an iroh endpoint is.
+#[cfg(feature = "iroh")]
+pub(crate) struct Identity {
+    pub(crate) secret: Zeroizing<[u8; 32]>,
+    /// While it is there, no other server of this machine is the same endpoint.
+    pub(crate) held: Option<File>,
+}
+
+/// The Ed25519 key in the file `path`, which is made if it is not there; one made afresh without a path. Blocks.
 ///
 /// # Errors
-/// `ERR_ALKNET_KEY_INVALID` for a key of another kind; the file's own failure.
+/// `ERR_ALKNET_KEY_INVALID` for a key of another kind; `EADDRINUSE` when another server has it; the file's own failure.
 #[cfg(feature = "iroh")]
-pub(crate) fn endpoint_key(
-    path: Option<&Path>,
-    insecure_permissions: bool,
-) -> Result<Zeroizing<[u8; 32]>> {
-    let Some(path) = path else { return secret(&new_key()?) };
+pub(crate) fn endpoint_key(path: Option<&Path>, insecure_permissions: bool) -> Result<Identity> {
+    let Some(path) = path else {
+        return Ok(Identity { secret: secret(&new_key()?)?, held: None });
+    };
     if !path.exists() {
         match make_key_pair(path, "alknet endpoint", false) {
             // Another process was faster.
@@ -101,7 +111,33 @@ pub(crate) fn endpoint_key(
     }
     let source = KeySource::Path(path.to_owned());
     let locked = Locked { source: &source, passphrase: None, insecure_permissions };
-    secret(&*locked.load(Use::Host)?)
+    let secret = secret(&*locked.load(Use::Host)?)?;
+    Ok(Identity { secret, held: hold(path)? })
+}
+
+/// Of two servers with one id, a relay and the clients find now the one, now the other.
+#[cfg(all(feature = "iroh", unix))]
+fn hold(path: &Path) -> Result<Option<File>> {
+    let shown = path.display().to_string();
+    let file = File::open(path).map_err(|e| Error::system("open", &shown, e).at(Phase::Config))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("listen for iroh: another server is the endpoint of {shown}");
+            Err(Error::new(Code::System("EADDRINUSE"), message)
+                .at(Phase::Listen)
+                .by("listen")
+                .hint("a second server needs a key of its own"))
+        }
+        // A file system that knows no locks.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// There, a lock keeps others from reading too.
+#[cfg(all(feature = "iroh", not(unix)))]
+fn hold(_: &Path) -> Result<Option<File>> {
+    Ok(None)
 }
 
 #[cfg(feature = "iroh")]

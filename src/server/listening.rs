@@ -100,9 +100,10 @@ async fn listen_by_iroh(
     scope: &Scope,
 ) -> Result<(Bound<Arrival>, EndpointId, Vec<SocketAddr>)> {
     let (path, insecure) = (options.iroh_key.clone(), options.insecure_permissions);
-    let key = scope.blocking(move || endpoint_key(path.as_deref(), insecure)).await??;
+    let own = scope.blocking(move || endpoint_key(path.as_deref(), insecure)).await??;
     let relay = options.iroh_relay.as_deref();
-    let found = crate::transport::iroh::listen(&place.at, &key, relay, scope).await?;
+    let key = (&*own.secret, own.held);
+    let found = crate::transport::iroh::listen(&place.at, key, relay, scope).await?;
     Ok((found.bound.plain(), found.id, found.direct))
 }
 

@@ -17,7 +17,7 @@ pub struct ServeOptions {
     /// How bytes travel. Empty, the default, is TCP.
     pub transport: Vec<Transport>,
     /// The file of the key whose public half is the endpoint id, for iroh: Ed25519 in OpenSSH format, made if it is not there. Default
-    /// `None`: a fresh key, and so another id at each start.
+    /// `None`: a fresh key, and so another id at each start. On Unix, one server of a machine at a time: `EADDRINUSE` for a second.
     pub iroh_key: Option<PathBuf>,
     /// The relay by which iroh can be reached too, as a URL. Default `None`: no relay.
     pub iroh_relay: Option<String>,

@@ -7,6 +7,7 @@ mod endpoint;
 mod stream;
 
 use std::any::Any;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -131,13 +132,14 @@ impl Way for IrohWay {
     }
 }
 
-/// Listens at a UDP address, as the peer whose secret key is `key`, and at a relay if there is one. `scope` is that of the server.
+/// Listens at a UDP address, as the peer whose secret key is `key`, and at a relay if there is one. What keeps others from the key is
+/// held as long as it listens. `scope` is that of the server.
 ///
 /// # Errors
 /// `EADDRINUSE` and other system codes; `ERR_ALKNET_CONFIG` for what is no address of this machine or no relay.
 pub(crate) async fn listen(
     at: &HostPort,
-    key: &[u8; 32],
+    (key, held): (&[u8; 32], Option<File>),
     relay: Option<&str>,
     scope: &Scope,
 ) -> Result<Listening> {
@@ -146,7 +148,7 @@ pub(crate) async fn listen(
     let addresses = shared.endpoint.bound_sockets();
     let id = EndpointId(*shared.endpoint.id().as_bytes());
     let direct = shared.endpoint.addr().ip_addrs().copied().collect();
-    let listener = Box::new(IrohListener { shared, greeted: FuturesUnordered::new() });
+    let listener = Box::new(IrohListener { shared, greeted: FuturesUnordered::new(), _held: held });
     Ok(Listening { bound: Bound { listeners: vec![listener], addresses }, id, direct })
 }
 
@@ -164,6 +166,7 @@ type Greeting = BoxFuture<'static, Option<(Connection, Option<SocketAddr>)>>;
 struct IrohListener {
     shared: Arc<Shared>,
     greeted: FuturesUnordered<Greeting>,
+    _held: Option<File>,
 }
 
 impl Listener for IrohListener {
