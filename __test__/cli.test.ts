@@ -1,13 +1,15 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect as tcp } from 'node:net'
 import path from 'node:path'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { connect } from '../index.js'
 import { discard, rejection } from './support/alknet.js'
 import { say, text } from './support/bytes.js'
+import { afterwards } from './support/cleanup.js'
 import { alknetProgram, plainEnv } from './support/cli.js'
 import { clientKey, hostKey, scratch, strangerKey } from './support/keys.js'
 import { freePort, startEcho } from './support/net.js'
@@ -157,6 +159,19 @@ for (const { name, words } of programs) {
       const nobody = alknet('doctor', `127.0.0.1:${await freePort()}`, ...mine, '--json')
       expect(nobody.status).toBe(3)
       expect(steps(nobody)).toMatchObject({ step: 'tcp', code: 'ECONNREFUSED' })
+    })
+
+    it('tells a descriptor when it is ready, also what Node makes of a pipe', async () => {
+      const keys = ['--key', (await hostKey()).path, '--authorized-keys']
+      const listen = [(await clientKey()).publicPath, '--listen', '127.0.0.1:0', '--ready-fd', '3']
+      const served = [...first, 'serve', ...keys, ...listen]
+      const child = spawn(command, served, {
+        env: plainEnv,
+        stdio: ['pipe', 'ignore', 'ignore', 'pipe'],
+      })
+      afterwards(() => void child.kill('SIGKILL'))
+      const [said] = await once(child.stdio[3] as Readable, 'data')
+      expect(`${said}`).toBe('READY=1\n')
     })
 
     it.each(['bash', 'zsh', 'fish', 'man'])('prints what %s wants', (kind) => {
