@@ -169,6 +169,23 @@ authorized-keys = ${JSON.stringify((await clientKey()).publicPath)}`
     expect(await program.exit).toMatchObject({ code: 0, signal: null })
   })
 
+  it('runs [forward] when the file enables it, unless the environment does not', async () => {
+    const says = (enabled: string) => `[forward]\nlisten-port = 0\n${enabled}`
+    const listens = async (config: string, ALKNET_FORWARDER_ENABLED?: string) => {
+      const { env } = user(config)
+      const more = { ...env, ALKNET_FORWARDER_ENABLED }
+      const program = start(alknet, ['up', '--json'], { env: more })
+      const { event } = await program.json<Event>()
+      program.kill('SIGTERM')
+      await program.exit
+      return event === 'unit'
+    }
+    expect(await listens(says('enabled = true'))).toBe(true)
+    expect(await listens(says(''), 'true')).toBe(true)
+    expect(await listens(says('enabled = true'), 'false')).toBe(false)
+    expect(await listens(says(''))).toBe(false)
+  })
+
   it('runs the pieces of a tunnel too', async () => {
     const registry = path.join(mkdtempSync(path.join(scratch(), 'registry-')), 'registry.json')
     writeFileSync(registry, '{"nodes":{},"tasks":{}}')

@@ -99,6 +99,23 @@ describe('alknet forward, the runbook', () => {
     expect(flag.data.listen_port).toBe(Number(flagged))
   })
 
+  it('takes all of its place from the environment', async () => {
+    const { json } = home()
+    const port = await freePort()
+    const variables = {
+      ALKNET_FORWARDER_LISTEN_HOST: '127.0.0.2',
+      ALKNET_FORWARDER_LISTEN_PORT: there(port),
+      ALKNET_FORWARDER_TARGET_HOST: '127.0.0.3',
+      ALKNET_FORWARDER_TARGET_PORT: '9',
+    }
+    expect(json(['start'], binary, variables).data).toMatchObject({
+      listen_host: '127.0.0.2',
+      listen_port: port,
+      target_host: '127.0.0.3',
+      target_port: 9,
+    })
+  })
+
   it('says what it is asked in Markdown, and how many there are not', () => {
     const { run, json } = home()
     const markdown = run(['status', '--format', 'markdown'])
