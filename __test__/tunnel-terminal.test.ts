@@ -110,7 +110,7 @@ describe('alknet tunnel connect', () => {
     const user = await seat(host, { rows: 33, cols: 101 })
     user.type('stty size; tty\r')
     await user.sees(/33 101\r\n\/dev\/pts\/\d+\r\n/)
-    const told = 'trap "stty size; kill $!; exit" WINCH; sleep 1000 & echo wait""ing; wait'
+    const told = 'sleep 1000 & trap "stty size; kill $!; exit" WINCH; echo wait""ing; wait'
     user.type(`sh -c '${told}'\r`)
     await user.sees(/waiting\r\n/)
     user.resize(40, 132)

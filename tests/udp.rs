@@ -58,6 +58,20 @@ async fn remote(spec: &PortForwardSpec, session: &Session) -> Result<RemoteForwa
     RemoteForwarder::start(spec, session, Route::direct(), &ForwardOptions::default()).await
 }
 
+/// A remote forward of UDP, and its port: the same port of TCP is another listener. Another process may have that one; then the next.
+async fn with_its_tcp_port(udp: &PortForwardSpec, session: &Session) -> (RemoteForwarder, u16) {
+    for _ in 0..10 {
+        let forwarder = remote(udp, session).await.expect("a forward");
+        let port = forwarder.port().expect("a port");
+        let tcp: PortForwardSpec = format!("127.0.0.1:{port}:127.0.0.1:9").parse().unwrap();
+        if let Ok(tcp) = remote(&tcp, session).await {
+            assert_eq!(tcp.port(), Some(port));
+            return (forwarder, port);
+        }
+    }
+    panic!("no port of UDP and of TCP");
+}
+
 async fn received(socket: &UdpSocket) -> Vec<u8> {
     let mut datagram = vec![0; LARGEST + 1];
     let len = socket.recv(&mut datagram).await.expect("a datagram");
@@ -129,12 +143,7 @@ async fn a_remote_forward_brings_datagrams_to_this_end_and_answers_back() {
         let host = host(ForwardPolicy { remote: true, ..ForwardPolicy::default() }).await;
         let session = session(&host).await;
         let (target, at) = socket().await;
-        let forwarder = remote(&spec(at), &session).await.expect("a forward");
-        let port = forwarder.port().expect("a port");
-        // The same port of TCP is another listener.
-        let tcp: PortForwardSpec = format!("127.0.0.1:{port}:127.0.0.1:9").parse().unwrap();
-        let tcp = remote(&tcp, &session).await;
-        assert_eq!(tcp.expect("a forward").port(), Some(port));
+        let (forwarder, port) = with_its_tcp_port(&spec(at), &session).await;
         let far = talker(SocketAddr::from(([127, 0, 0, 1], port))).await;
         let sent = vec![7; LARGEST];
         far.send(&sent).await.expect("a send");

@@ -29,6 +29,10 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long a program may take to end once its terminal is hung up.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often it is told meanwhile. A shell that is just about to wait for a job can miss a signal; killed then, it would not have told the
+/// jobs in its background.
+const TELLINGS: u32 = 4;
+
 /// What somebody sees who asks for a terminal where there is none (seed systems: terminal).
 const NO_SHELL: &str = "No suitable shell found.";
 
@@ -116,12 +120,16 @@ impl Program {
         // The kernel tells the leader and the group in front, too.
         drop(pty);
         let groups = || [Some(leader), front].into_iter().flatten();
-        for group in groups() {
-            let _ = kill_process_group(group, Signal::HUP);
-            let _ = kill_process_group(group, Signal::CONT);
-        }
         let end = Instant::now() + GRACE;
-        let _ = timeout_at(end, child.wait()).await;
+        for _ in 0..TELLINGS {
+            for group in groups() {
+                let _ = kill_process_group(group, Signal::HUP);
+                let _ = kill_process_group(group, Signal::CONT);
+            }
+            if timeout(GRACE / TELLINGS, child.wait()).await.is_ok() {
+                break;
+            }
+        }
         if groups().any(|group| test_kill_process_group(group).is_ok()) {
             sleep_until(end).await;
             for group in groups() {
