@@ -375,6 +375,9 @@ describeWith('chromium', "the page of a tunnel's host", () => {
       socket.on('framesent', ({ payload }) => void sent.push(`${payload}`)),
     )
     const screen = await sit(page)
+    // A page that keeps up asks nobody to wait.
+    const tools = await page.context().newCDPSession(page)
+    await tools.send('Emulation.setCPUThrottlingRate', { rate: 10 })
     await say(page, "head -c 6000000 /dev/zero | tr '\\0' x; clear; echo al''l")
     await screen.filter({ hasText: /^\s*all/ }).waitFor()
     const paces = sent.filter((text) => /"(pause|resume)"/.test(text))
