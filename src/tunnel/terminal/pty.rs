@@ -29,8 +29,7 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long a program may take to end once its terminal is hung up.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often it is told meanwhile. A shell that is just about to wait for a job can miss a signal; killed then, it would not have told the
-/// jobs in its background.
+/// How often it is told meanwhile.
 const TELLINGS: u32 = 4;
 
 /// What somebody sees who asks for a terminal where there is none (seed systems: terminal).
@@ -117,17 +116,16 @@ impl Program {
     async fn hang_up(self) {
         let Self { mut child, leader, pty } = self;
         let front = rustix::termios::tcgetpgrp(&pty).ok().filter(|front| *front != leader);
-        // The kernel tells the leader and the group in front, too.
+        // The kernel tells the leader, and a shell its jobs.
         drop(pty);
         let groups = || [Some(leader), front].into_iter().flatten();
         let end = Instant::now() + GRACE;
-        for _ in 0..TELLINGS {
+        // A shell that is told twice within a moment ends before it has told the jobs in its background; one that was just about to
+        // wait for a job has missed it.
+        while timeout(GRACE / TELLINGS, child.wait()).await.is_err() && Instant::now() < end {
             for group in groups() {
                 let _ = kill_process_group(group, Signal::HUP);
                 let _ = kill_process_group(group, Signal::CONT);
-            }
-            if timeout(GRACE / TELLINGS, child.wait()).await.is_ok() {
-                break;
             }
         }
         if groups().any(|group| test_kill_process_group(group).is_ok()) {
