@@ -2,6 +2,7 @@
 //! for 15 s, unless it says it again.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,12 +109,12 @@ impl Leases {
     /// Every container whose agent is somewhere, and where. Nothing when NATS does not say in time.
     pub(crate) async fn all(&self) -> HashMap<String, Lease> {
         let asking = async {
-            let keys = self.store.keys().await.ok()?.filter_map(async |key| key.ok());
-            let found = keys.map(async |key| {
+            let keys = self.store.keys().await.ok()?.filter_map(|key| ready(key.ok()));
+            let found = keys.map(|key| async move {
                 let value = self.store.get(&key).await.ok()??;
                 Some((container(&key)?, serde_json::from_slice(&value).ok()?))
             });
-            let found = found.buffer_unordered(AT_ONCE).filter_map(async |found| found);
+            let found = found.buffer_unordered(AT_ONCE).filter_map(ready);
             Some(found.collect().await)
         };
         timeout(LIST_LIMIT, asking).await.ok().flatten().unwrap_or_default()

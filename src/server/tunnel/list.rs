@@ -1,6 +1,7 @@
 //! What a host lists: the tasks that a caller may reach, whether their agents are there, and what went to them through this host.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::ready;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -167,11 +168,11 @@ impl HostDesk {
             let asked = || (url.clone(), self.options.runner_token.clone());
             runners.entry(url.to_string()).or_insert_with(asked);
         }
-        let asking = stream::iter(runners).map(async |(name, (url, token))| {
+        let asking = stream::iter(runners).map(|(name, (url, token))| async move {
             let agents = self.ask(&url, token.as_deref());
             Some((name, tokio::time::timeout(ANSWER_LIMIT, agents).await.ok()??))
         });
-        let told = asking.buffer_unordered(AT_ONCE).filter_map(async |told| told).collect();
+        let told = asking.buffer_unordered(AT_ONCE).filter_map(ready).collect();
         let leased = async {
             match &self.leases {
                 Some(leases) => leases.all().await,
