@@ -402,6 +402,17 @@ describeWith('chromium', "the page of a tunnel's host", () => {
     await status(page, 'No suitable shell found.')
   })
 
+  it('opens a terminal in the moment in which another is closed', async () => {
+    const { url } = await startSite()
+    const page = await visit(url)
+    await sit(page)
+    await page.evaluate(
+      `document.getElementById('close').click()
+       document.querySelector('[aria-label="Terminal of task 5"]').click()`,
+    )
+    await status(page, 'Connected.')
+  })
+
   it('is a tree that a screen reader can read, terminal included', async () => {
     const { url } = await startSite()
     const page = await visit(url)

@@ -30,13 +30,15 @@ async function list() {
   }
 }
 
+/** Anew when another token was given, or this one forgotten, before the host has answered. */
 async function ask() {
-  const headers = token ? { Authorization: `Bearer ${token}` } : {}
+  const used = token
+  const headers = used ? { Authorization: `Bearer ${used}` } : {}
   const answer = await fetch('/api/tasks', { headers, cache: 'no-store' })
-  const wanted = answer.status === 401
-  if (wanted) return login()
+  const { tasks } = answer.ok ? await answer.json() : {}
+  if (used !== token) return ask()
+  if (answer.status === 401) return login()
   if (!answer.ok) return say(`The host answered ${answer.status}.`, true)
-  const { tasks } = await answer.json()
   const entered = at('tasks').hidden && !at('login').hidden
   at('login').hidden = true
   at('tasks').hidden = false

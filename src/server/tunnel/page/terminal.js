@@ -36,6 +36,7 @@ export function closeTerminal() {
 export function openTerminal(id, token, lost) {
   at('terminal-title').textContent = `Terminal of task ${id}`
   say('Connecting…')
+  open?.end()
   dialog.showModal()
   const { terminal, fit, sheets } = makeTerminal()
   const socket = new WebSocket(address(id), protocols(token))
@@ -228,7 +229,10 @@ function say(text, bad = false) {
 
 at('close').addEventListener('click', closeTerminal)
 // Escape closes a dialog; within the terminal it is a key, which xterm.js takes.
-dialog.addEventListener('close', () => open?.end())
+dialog.addEventListener('close', () => {
+  // The event comes a moment later, when another terminal may be open.
+  if (!dialog.open) open?.end()
+})
 reader.addEventListener('change', () => {
   if (open) open.terminal.options.screenReaderMode = reader.checked
 })
