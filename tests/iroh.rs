@@ -121,7 +121,8 @@ async fn penalties_are_those_of_the_endpoint_and_not_of_its_address() {
         let stranger = open_session(&options(&server, &new_key())).await.unwrap_err();
         assert_eq!(stranger.code().as_str(), "ERR_ALKNET_AUTH_REJECTED");
         let known = ConnectOptions { timeout: second * 2, ..options(&server, &key) };
-        assert!(open_session(&known).await.is_err(), "this process dials from one endpoint");
+        // This process dials from one endpoint, which is refused once the stranger's connection is gone: maybe after we have heard.
+        while open_session(&known).await.is_ok() {}
         let tcp = ConnectOptions {
             server: server.addresses()[1].to_string(),
             transport: vec![Transport::Tcp],
