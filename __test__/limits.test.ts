@@ -163,8 +163,8 @@ it('gives one key so many sessions and others theirs', async () => {
   const sessions = [await openSession(options), await openSession(options)]
   for (const session of sessions) afterwards(() => session.close())
   const full = { code: 'ERR_ALKNET_TOO_MANY_SESSIONS', phase: 'auth' }
-  for (const attempt of [openSession, connect]) {
-    const refused = await rejection(attempt(options))
+  for (const attempt of [() => openSession(options), () => connect(options)]) {
+    const refused = await rejection(attempt())
     expect(refused).toMatchObject(full)
     expect(String(refused)).toContain('too many sessions with this key')
   }
