@@ -21,7 +21,7 @@ A peer is measured at what it can do, and skipped, with the reason, when somethi
 installers run before the first round: rustc for the load generator, cargo for bore and dumbpipe (kept in the cache directory), apt as root
 for wrk, redis-server and OpenSSH. The machine should be quiet: the load before the first round is printed with the results.
 Results go to benches/results/: latest.json, forwards.json and transports.json for full runs, which \`node benches/report.mjs\` writes into
-BENCHMARKS.md, else partial.json. The forwards against their bars, in six minutes: --only forwards; tcp, tls, ws and iroh: --only transports`
+BENCHMARKS.md, else partial.json. The forwards against their bars, in eight minutes: --only forwards; tcp, tls, ws and iroh: --only transports`
 
 /** What was asked for, checked. Throws with a line for the user. */
 export function readOptions(args) {

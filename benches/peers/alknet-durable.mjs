@@ -1,27 +1,10 @@
 // A topic that two buses keep in NATS: the publisher is at the first, its subscribers are at the second.
-import { createAlknetEventTarget, openSession } from '../../index.js'
+import { publisherOf, target } from '../lib/buses.mjs'
 import { KEPT } from '../lib/nats.mjs'
 
-const HIGH_WATER = 1 << 20
+export { pids } from '../lib/buses.mjs'
 
-export const pids = ({ nats, buses }) => [nats.pid, ...buses.map(({ pid }) => pid)]
-
-async function target({ buses, clientKey }, which) {
-  const options = { identity: clientKey, reconnect: false }
-  const session = await openSession(buses[which].connectionString, options)
-  return createAlknetEventTarget({ stream: await session.open() })
-}
-
-export async function publisher(context) {
-  const publishing = await target(context, 0)
-  return {
-    address: {},
-    publish: (detail) => publishing.dispatchEvent(new CustomEvent(KEPT, { detail })),
-    async flush() {
-      if (publishing.bufferedAmount > HIGH_WATER) await publishing.drained()
-    },
-  }
-}
+export const publisher = (context) => publisherOf(KEPT, context)
 
 export async function subscribe(context, _address, onPayload, since) {
   const subscribed = await target(context, 1)

@@ -1,14 +1,12 @@
 // An ordinary web server without pages, of TLS 1.3, on loopback.
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ensurePeers } from '../../../scripts/peers.mjs'
 import { findProgram } from '../../../scripts/support.mjs'
 import { freePort } from '../../lib/free-port.mjs'
+import { listening } from '../../lib/listening.mjs'
 
 /** How long it may take to listen. */
 const LIMIT = 10_000
@@ -31,23 +29,9 @@ export async function startNginx({ certificate, certificateKey }) {
     child.kill()
     fs.rmSync(folder, { recursive: true, force: true })
   }
-  await listening(port).catch((error) => {
+  await listening(port, LIMIT).catch((error) => {
     stop()
     throw error
   })
   return { port, stop }
-}
-
-// It does not say when it listens.
-async function listening(port) {
-  for (const late = performance.now() + LIMIT; ; await sleep(20)) {
-    const socket = net.connect(port, '127.0.0.1')
-    try {
-      return await once(socket, 'connect')
-    } catch (error) {
-      if (performance.now() > late) throw error
-    } finally {
-      socket.destroy()
-    }
-  }
 }
