@@ -116,6 +116,15 @@ describe("what a tunnel's host lists", () => {
     expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD'])
   })
 
+  it('warns of a wrong token, and not of a page that has none yet', async () => {
+    const { program, at } = await startHost({}, ...tokens())
+    expect((await get(`http://${at}/api/tasks`)).status).toBe(401)
+    expect((await get(`http://${at}/api/tasks`, bearer('nobody-0123456789'))).status).toBe(401)
+    program.kill('SIGTERM')
+    const { stderr } = await program.exit
+    expect(stderr.match(/WARN.*/g)).toEqual([expect.stringContaining('a list with a wrong token')])
+  })
+
   it('has tasks that no registry knows, whose agents are there', async () => {
     const runner = await startRunner()
     await startAgent(runner.at, 'kohakuriver-vps-12')
