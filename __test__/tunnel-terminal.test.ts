@@ -1,64 +1,39 @@
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
+import {
+  env,
+  file,
+  chain as pieces,
+  program,
+  startAgent,
+  startHost,
+  startRunner,
+  url,
+} from './support/chain.js'
 import { scratch } from './support/keys.js'
 import { startTcp } from './support/net.js'
-import { type Program, start } from './support/program.js'
+import { start } from './support/program.js'
 import { type Seat, sit } from './support/terminal.js'
 import { dialHost, type Peer, startOriginalAgent, startOriginalRunner } from './support/tunnel.js'
 
-const program = fileURLToPath(new URL('../native/alknet', import.meta.url))
-const env: NodeJS.ProcessEnv = {}
-for (const [name, value] of Object.entries(process.env)) {
-  if (!name.startsWith('ALKNET_')) env[name] = value
-}
 // Shells of the tests read nothing of whoever runs them.
 env.HOME = scratch()
-
-const run = (...args: string[]): Program => start(program, args, { env })
-
-let files = 0
-function file(value: unknown): string {
-  const name = path.join(scratch(), `terminal-${files++}.json`)
-  writeFileSync(name, JSON.stringify(value))
-  return name
-}
-
-async function listening(server: Program): Promise<string> {
-  return (await server.json<{ addresses: string[] }>()).addresses[0] as string
-}
-
-async function startRunner(...args: string[]) {
-  const server = run('tunnel', 'runner', '--listen', '127.0.0.1:0', '--json', ...args)
-  return { program: server, url: `ws://${await listening(server)}` }
-}
-
-async function startHost(registry: unknown, ...args: string[]) {
-  const listen = ['--listen', '127.0.0.1:0', '--ssh-listen', 'none', '--json']
-  const host = run('tunnel', 'host', ...listen, '--registry', file(registry), ...args)
-  return `ws://${await listening(host)}`
-}
-
-async function startAgent(runner: string, name = 'kohakuriver-task-5', ...args: string[]) {
-  // A shell without a prompt of its own, so that tests see what they typed and what came of it.
-  const agent = run('tunnel', 'agent', '-r', runner, '-c', name, '--json', ...args)
-  expect(await agent.json()).toMatchObject({ event: 'up' })
-  return agent
-}
 
 const registry = (runner: string, task: object = {}) => ({
   nodes: { n1: { url: runner } },
   tasks: { 5: { node: 'n1', ...task } },
 })
 
+/** The URL of a host. */
+async function hostOf(registry: unknown, ...args: string[]) {
+  return url((await startHost(registry, ...args)).at)
+}
+
 /** Runner, host and agent of task 5. */
 async function chain() {
-  const runner = await startRunner()
-  const [agent, host] = await Promise.all([startAgent(runner.url), startHost(registry(runner.url))])
-  return { runner, agent, host }
+  const { host, ...others } = await pieces()
+  return { ...others, host: url(host.at) }
 }
 
 const connect = (host: string, ...args: string[]) => [
@@ -311,10 +286,10 @@ describe('terminals of a host and a runner', () => {
 
   it('say why there is none, in the words and codes of the original', async () => {
     const runner = await startRunner()
-    await startOriginalAgent(runner.url, 'kohakuriver-task-9')
+    await startOriginalAgent(url(runner.at), 'kohakuriver-task-9')
     const nodes = {
-      n1: { url: runner.url },
-      off: { url: runner.url, status: 'offline' },
+      n1: { url: url(runner.at) },
+      off: { url: url(runner.at), status: 'offline' },
       dead: { url: 'ws://127.0.0.1:1' },
     }
     const tasks = {
@@ -327,7 +302,7 @@ describe('terminals of a host and a runner', () => {
       8: { type: 'vm', address: '127.0.0.1' },
       9: { node: 'n1' },
     }
-    const host = await startHost({ nodes, tasks })
+    const host = await hostOf({ nodes, tasks })
     const cases: [number, string | RegExp, number][] = [
       [7, 'Task 7 not found.', 1008],
       [1, 'Task is not running (status: completed)', 1008],
@@ -355,8 +330,8 @@ describe('terminals of a host and a runner', () => {
   it('run a command where the agent knows no terminals, and no shell where there is to be none', async () => {
     const command = `${process.execPath} -p process.argv.slice(1).join() -- {container} {id}`
     const runner = await startRunner('--terminal-command', command)
-    await startOriginalAgent(runner.url, 'kohakuriver-task-5')
-    const host = await startHost(registry(runner.url))
+    await startOriginalAgent(url(runner.at), 'kohakuriver-task-5')
+    const host = await hostOf(registry(url(runner.at)))
     const [word, ...args] = connect(host)
     const user = start(word as string, args, { env })
     expect((await user.line()).trimEnd()).toBe('kohakuriver-task-5,5')
@@ -367,8 +342,8 @@ describe('terminals of a host and a runner', () => {
       ['--shell', 'none'],
       ['--allow-port', '80'],
     ]) {
-      const agent = await startAgent(bare.url, 'kohakuriver-task-5', ...closed)
-      const peer = await dialHost(`${await startHost(registry(bare.url))}/ws/task/5/terminal`)
+      const agent = await startAgent(bare.at, 'kohakuriver-task-5', ...closed)
+      const peer = await dialHost(`${await hostOf(registry(url(bare.at)))}/ws/task/5/terminal`)
       expect(await peer.text()).toBe('{"type":"error","data":"No suitable shell found."}')
       agent.kill()
       await agent.exit
@@ -377,8 +352,8 @@ describe('terminals of a host and a runner', () => {
 
   it('are found by a host that has a runner and no registry', async () => {
     const runner = await startRunner()
-    await startAgent(runner.url, 'kohakuriver-vps-5')
-    const host = await startHost({}, '--runner', runner.url)
+    await startAgent(runner.at, 'kohakuriver-vps-5')
+    const host = await hostOf({}, '--runner', url(runner.at))
     const user = await seat(host)
     user.type('exit 3\r')
     expect((await user.ended()).code).toBe(3)
@@ -386,7 +361,7 @@ describe('terminals of a host and a runner', () => {
 
   it('go through a runner of the original', async () => {
     const runner = await startOriginalRunner()
-    const host = await startHost(registry(runner.url))
+    const host = await hostOf(registry(runner.url))
     const user = sit(connect(host), { env, rows: 12, cols: 34 })
     await user.sees(/12 34 true/)
     user.type('ü')
@@ -403,14 +378,14 @@ describe('terminals of a host and a runner', () => {
       },
     })
     const runner = await startRunner('--tokens', tokens)
-    const node = { url: runner.url, token: 'host-0123456789abc' }
-    const host = await startHost(
+    const node = { url: url(runner.at), token: 'host-0123456789abc' }
+    const host = await hostOf(
       { nodes: { n1: node }, tasks: { 5: { node: 'n1' } } },
       '--tokens',
       tokens,
     )
     const own = { ...env, ALKNET_TUNNEL_TOKEN: 'agent-0123456789abcd' }
-    const words = ['tunnel', 'agent', '-r', runner.url, '-c', 'kohakuriver-task-5', '--json']
+    const words = ['tunnel', 'agent', '-r', url(runner.at), '-c', 'kohakuriver-task-5', '--json']
     const agent = start(program, words, { env: own })
     await agent.json()
     const wrong = sit(connect(host), { env: { ...env, ALKNET_TUNNEL_TOKEN: 'other-0123456789ab' } })

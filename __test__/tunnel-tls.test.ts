@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { openTunnel } from '../index.js'
 import { discard, rejection } from './support/alknet.js'
-import { say } from './support/bytes.js'
-import { env, file, listening, program, run, secret, task } from './support/chain.js'
+import { receive, say, send } from './support/bytes.js'
+import { env, file, listening, program, run, secret, smallAgent, task } from './support/chain.js'
 import { afterwards } from './support/cleanup.js'
 import { startEcho } from './support/net.js'
+import { start } from './support/program.js'
 import { sit } from './support/terminal.js'
 import { certificate, makeCertificate } from './support/transports.js'
 
@@ -12,7 +13,7 @@ const host = { token: 'host-0123456789abc' }
 const ann = { token: 'ann-0123456789abcd', tasks: ['5'] }
 
 /** A runner and a host on every address, with TLS and tokens, and an agent. */
-async function chain() {
+async function chain(client = [program, 'tunnel', 'agent']) {
   const { tlsCert, tlsKey } = await certificate()
   const trust = ['--tls-ca', tlsCert]
   const tokens = file({ agents: { '*': 'agents-0123456789' }, users: { host, ann } })
@@ -20,10 +21,9 @@ async function chain() {
   const port = (at: string) => at.split(':').pop()
   const runner = run('tunnel', 'runner', '--listen', '*:0', '--json', ...own)
   const at = `wss://localhost:${port(await listening(runner))}`
-  const agent = run(
-    ...['tunnel', 'agent', '-r', at, '-c', 'kohakuriver-task-5', '--json'],
-    ...[...trust, ...secret('agents-0123456789')],
-  )
+  const [agentProgram = program, ...words] = client
+  const named = ['-r', at, '-c', 'kohakuriver-task-5', '--json', ...trust]
+  const agent = start(agentProgram, [...words, ...named, ...secret('agents-0123456789')], { env })
   expect(await agent.json()).toMatchObject({ event: 'up' })
   const nodes = { n1: { url: at, token: host.token } }
   const registry = file({ nodes, tasks: { 5: task(), 6: task() } })
@@ -45,8 +45,20 @@ describe('a tunnel over TLS', () => {
     expect(await listening(forward)).toContain(':')
   })
 
-  it('has terminals, with their size and their end', async () => {
-    const { entry, trust } = await chain()
+  it('carries 5 MB there and back by the agent that is nothing else', async () => {
+    const echo = await startEcho()
+    const { entry, tlsCert } = await chain([smallAgent])
+    const tunnel = await openTunnel({ host: entry, task: 5, token: ann.token, tlsCa: tlsCert })
+    afterwards(() => tunnel.close())
+    const stream = discard(await tunnel.open(echo.port))
+    await Promise.all([send(stream, 5_000_000), receive(stream, 5_000_000)])
+  })
+
+  it.each([
+    ['', [program, 'tunnel', 'agent']],
+    [', of the agent that is nothing else too', [smallAgent]],
+  ])('has terminals, with their size and their end%s', async (_, client) => {
+    const { entry, trust } = await chain(client)
     const words = [program, 'tunnel', '-H', entry, 'connect', '5', ...trust, ...secret(ann.token)]
     const seat = sit(words, { env, rows: 31, cols: 97 })
     seat.type('stty size\r')

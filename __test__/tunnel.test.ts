@@ -15,6 +15,7 @@ import {
   program,
   run,
   secret,
+  smallAgent,
   startAgent,
   startForward,
   startHost,
@@ -42,6 +43,13 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as reader:
     except ConnectionResetError:
         print("reset")
 `
+
+/** The program under the name of the original's agent. */
+function linked(): string {
+  const client = path.join(scratch(), 'tunnel-client')
+  if (!existsSync(client)) symlinkSync(program, client)
+  return client
+}
 
 async function roundTrip(port: number, bytes: string): Promise<string> {
   const socket = tcp({ port, host: '127.0.0.1', allowHalfOpen: true })
@@ -390,10 +398,12 @@ describe('alknet tunnel', () => {
     expect(`${open.stderr}`).toContain('--tokens')
   })
 
-  it("is the original's agent when it is called by that name", async () => {
+  it.each([
+    ['that is called by that name', linked],
+    ['that is nothing else', () => smallAgent],
+  ])("is the original's agent as the program %s", async (_, named) => {
     const echo = await startEcho()
-    const client = path.join(scratch(), 'tunnel-client')
-    if (!existsSync(client)) symlinkSync(program, client)
+    const client = named()
     const missing = spawnSync(client, ['-c', 'x'], { env, encoding: 'utf8' })
     expect(missing.status).toBe(2)
     const nobody = ['-r', `ws://127.0.0.1:${await freePort()}//`, '-c', 'x', '--max-reconnect', '1']
@@ -637,10 +647,8 @@ describe('alknet tunnel inject', () => {
     expect(docker).toContain(`docker run -v ${mounts[0]} -e RUNNER_URL=${url(runner.at)}`)
     expect(docker).toMatch(/ image \/bin\/sh -c '.*' sh echo 'it'\\''s' run$/)
     const [shell, ...rest] = command.map((word: string) =>
-      word.replaceAll('/usr/local/bin/tunnel-client', path.join(scratch(), 'tunnel-client')),
+      word.replaceAll('/usr/local/bin/tunnel-client', linked()),
     )
-    const client = path.join(scratch(), 'tunnel-client')
-    if (!existsSync(client)) symlinkSync(program, client)
     const given = Object.fromEntries(environment.map((pair: string) => pair.split('=')))
     const inside = start(shell, [...rest, 'sh', '-c', 'echo ran; read end'], {
       // The agent outlives its container's shell here, and ends with the runner.

@@ -87,6 +87,20 @@ export async function buildPipe() {
   })
 }
 
+/** The agent of a tunnel as images of containers have it: with no more in it than it needs. */
+export async function buildAgent() {
+  const agent = {
+    name: 'tunnel-client',
+    inputs: ['src', 'Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml'],
+    outputs: [path.join('native', `tunnel-client${exe}`)],
+  }
+  await onceFor(agent, async () => {
+    say('building the program tunnel-client')
+    const slim = ['--no-default-features', '--features', 'agent,ring']
+    await buildOne(['--bin', 'tunnel-client', ...slim], 'debug')
+  })
+}
+
 /** Builds one target, which cargo leaves in `folder`, and puts it into native/. */
 async function buildOne(target, folder) {
   await ensureRust()

@@ -11,7 +11,7 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { build, buildPipe } from './build.mjs'
+import { build, buildAgent, buildPipe } from './build.mjs'
 import { ensurePeers } from './peers.mjs'
 import {
   bin,
@@ -55,8 +55,11 @@ async function main(args) {
   if (only !== '--rust') await build({ program: true })
   const results = []
   if (only !== '--js') results.push(await rustTests(rest))
-  if (only !== '--rust') await buildPipe()
-  if (only !== '--rust') results.push(await jsTests(rest))
+  if (only !== '--rust') {
+    await buildPipe()
+    await buildAgent()
+    results.push(await jsTests(rest))
+  }
   return report(results)
 }
 

@@ -8,6 +8,8 @@ import { type Program, start } from './program.js'
 // The tunnel's own pieces as the processes that they are.
 
 export const program = fileURLToPath(new URL('../../native/alknet', import.meta.url))
+/** The agent alone, as images of containers have it. */
+export const smallAgent = fileURLToPath(new URL('../../native/tunnel-client', import.meta.url))
 export const env: NodeJS.ProcessEnv = {}
 for (const [name, value] of Object.entries(process.env)) {
   if (!name.startsWith('ALKNET_')) env[name] = value
