@@ -54,7 +54,7 @@ pub(crate) struct Upgraded {
     pub(crate) name: &'static str,
     /// What stands for each `{}` of the route's pattern.
     pub(crate) parts: Parts,
-    pub(crate) head: Head,
+    pub(crate) head: Arc<Head>,
     /// The sub-protocol that both ends speak, one of [`SocketRules::protocols`].
     pub(crate) protocol: Option<&'static str>,
     pub(crate) socket: Socket,
@@ -94,7 +94,8 @@ pub(crate) async fn serve(io: BoxIo, site: &Arc<Site>) -> Result<Served> {
     let Promised { rules, parts, head, protocol, upgrade } = promised;
     let io = whole(upgrade.await.map_err(|e| broken(&e))?)?;
     let socket = socket(io, Role::Server, &rules.limits).await;
-    Ok(Served::Upgraded(Box::new(Upgraded { name: rules.name, parts, head, protocol, socket })))
+    let (name, head) = (rules.name, Arc::new(head));
+    Ok(Served::Upgraded(Box::new(Upgraded { name, parts, head, protocol, socket })))
 }
 
 /// The connection again that was upgraded, with what came along.

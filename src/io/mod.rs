@@ -1,5 +1,7 @@
 //! Byte streams and byte queues. Knows tokio and nothing of alknet but its errors.
 
+#[cfg(all(feature = "cli", feature = "ws"))]
+mod cut;
 mod datagram;
 mod events;
 mod face;
@@ -22,6 +24,8 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+#[cfg(all(feature = "cli", feature = "ws"))]
+pub(crate) use cut::Cut;
 pub(crate) use datagram::{DatagramStream, Datagrams, is_too_long};
 pub use events::{Events, Observer, Read};
 pub(crate) use events::{give_front, polled_write};

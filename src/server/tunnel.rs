@@ -8,6 +8,7 @@ mod page;
 mod runner;
 mod ssh;
 mod terminal;
+mod welcome;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,11 +18,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Bind, Family};
 use crate::error::{Error, Result};
 use crate::http::{self, Head, HeaderValue, Page, Served, Site, Upgraded, asks_for_socket};
+use crate::io::Cut;
 use crate::listen::{Incoming, serve};
 use crate::scope::Scope;
 use crate::transport::bind;
@@ -33,6 +36,7 @@ pub(crate) use host::HostOptions;
 use host::{HostDesk, HostState};
 use runner::RunnerDesk;
 use ssh::serve_ssh;
+use welcome::{Reloads, while_welcome};
 
 /// Sockets at once; more are not answered (reference table: authenticated connections).
 const MAX_SOCKETS: usize = 4096;
@@ -75,6 +79,8 @@ pub(crate) struct TunnelServer {
     ssh: Vec<SocketAddr>,
     desk: Arc<dyn Desk>,
     cover: Cover,
+    /// Told that tokens have been read again.
+    reloads: watch::Sender<()>,
 }
 
 impl TunnelServer {
@@ -92,7 +98,8 @@ impl TunnelServer {
         });
         let erased: Arc<dyn Desk> = Arc::clone(&desk) as _;
         let cover = Cover::open(options, &scope).await?;
-        let addresses = open_desk(options, &erased, &cover, &scope).await?;
+        let reloads = watch::Sender::default();
+        let addresses = open_desk(options, &erased, &cover, (&scope, &reloads)).await?;
         if !runner.nats.is_empty() {
             let lease = lease(runner, cover.is_there(), &addresses)?;
             let leases = Leases::connect(&runner.nats).await?;
@@ -100,7 +107,7 @@ impl TunnelServer {
             let _ = desk.known.set(known);
             scope.spawn(async move { leases.announce(&desk.runner, &lease).await });
         }
-        Ok(Self { scope, addresses, ssh: Vec::new(), desk: erased, cover })
+        Ok(Self { scope, addresses, ssh: Vec::new(), desk: erased, cover, reloads })
     }
 
     /// # Errors
@@ -123,17 +130,19 @@ impl TunnelServer {
         let scope = Scope::new();
         let erased: Arc<dyn Desk> = Arc::clone(&desk) as _;
         let cover = Cover::open(options, &scope).await?;
-        let addresses = open_desk(options, &erased, &cover, &scope).await?;
+        let reloads = watch::Sender::default();
+        let addresses = open_desk(options, &erased, &cover, (&scope, &reloads)).await?;
         let ssh = match proxy {
             None => Vec::new(),
             Some(listen) => {
+                let reloads = reloads.subscribe();
                 open(&listen, options.insecure, &*erased, &scope, move |incoming| {
-                    serve_ssh(incoming, Arc::clone(&desk))
+                    serve_ssh(incoming, Arc::clone(&desk), reloads.clone())
                 })
                 .await?
             }
         };
-        Ok(Self { scope, addresses, ssh, desk: erased, cover })
+        Ok(Self { scope, addresses, ssh, desk: erased, cover, reloads })
     }
 
     /// The addresses of the SSH proxy.
@@ -146,12 +155,13 @@ impl TunnelServer {
         &self.addresses
     }
 
-    /// Reads tokens, registry and certificate again. Sessions go on.
+    /// Reads tokens, registry and certificate again. Sessions go on, but for those whose token is taken no more.
     ///
     /// # Errors
     /// Those of the files; what was read before stays.
     pub(crate) fn reload(&self) -> Result<()> {
         self.desk.reload()?;
+        self.reloads.send_replace(());
         self.cover.reload()
     }
 
@@ -173,14 +183,16 @@ async fn open_desk(
     options: &TunnelOptions,
     desk: &Arc<dyn Desk>,
     cover: &Cover,
-    scope: &Scope,
+    (scope, reloads): (&Scope, &watch::Sender<()>),
 ) -> Result<Vec<SocketAddr>> {
     let (answering, site) =
         (Arc::clone(desk), Arc::new(Arc::clone(desk).site().unnamed(!desk.needs_tokens())));
     let (safe, cover) = (options.insecure || cover.is_there(), cover.clone());
+    let reloads = reloads.subscribe();
     open(&options.listen, safe, &**desk, scope, move |incoming| {
         let (desk, site, cover) = (Arc::clone(&answering), Arc::clone(&site), cover.clone());
-        async move { take(incoming, &cover, &site, &*desk).await }
+        let reloads = reloads.clone();
+        async move { take(incoming, &cover, &site, &*desk, reloads).await }
     })
     .await
 }
@@ -250,6 +262,9 @@ trait Desk: Send + Sync + 'static {
     /// Runs a WebSocket of the site to its end.
     fn run(&self, upgraded: Upgraded) -> BoxFuture<'_, ()>;
 
+    /// Whether who asked that may have it, by the tokens of now. Says nothing in the log.
+    fn admits(&self, name: &str, head: &Head, parts: &[String]) -> bool;
+
     fn needs_tokens(&self) -> bool;
     fn reload(&self) -> Result<()>;
 
@@ -259,13 +274,25 @@ trait Desk: Send + Sync + 'static {
     }
 }
 
-async fn take(incoming: Incoming, cover: &Cover, site: &Arc<Site>, desk: &dyn Desk) {
+async fn take(
+    incoming: Incoming,
+    cover: &Cover,
+    site: &Arc<Site>,
+    desk: &dyn Desk,
+    reloads: Reloads,
+) {
+    let end = CancellationToken::new();
     let serving = async {
         let io = cover.accept(incoming.handshake.await?.io).await?;
-        http::serve(io, site).await
+        http::serve(Box::new(Cut::new(io, &end)), site).await
     };
     match tokio::time::timeout(VISIT_LIMIT, serving).await {
-        Ok(Ok(Served::Upgraded(upgraded))) => desk.run(*upgraded).await,
+        Ok(Ok(Served::Upgraded(upgraded))) => {
+            let (name, head) = (upgraded.name, Arc::clone(&upgraded.head));
+            let parts = upgraded.parts.clone();
+            let admitted = || desk.admits(name, &head, &parts);
+            while_welcome(reloads, admitted, end.clone(), desk.run(*upgraded)).await;
+        }
         Ok(Ok(Served::Closed)) => {}
         Ok(Err(error)) => {
             tracing::debug!(code = error.code().as_str(), "a request came to nothing");

@@ -115,6 +115,11 @@ impl Desk for HostDesk {
         .boxed()
     }
 
+    fn admits(&self, name: &str, head: &Head, parts: &[String]) -> bool {
+        let asked = if name == TERMINAL { task(parts) } else { task_and_port(parts) };
+        self.admit(head, asked).is_ok()
+    }
+
     fn needs_tokens(&self) -> bool {
         self.state.lock().tokens.are_required()
     }
@@ -139,8 +144,7 @@ impl HostDesk {
         let Some((id, _)) = asked else {
             return Err(Box::new(deny(403, "not a task and a port")));
         };
-        let state = Arc::clone(&self.state.lock());
-        match state.tokens.admits_user(&id.to_string(), token(head).as_deref()) {
+        match self.admits_to(id, token(head).as_deref()) {
             true => Ok(()),
             false => Err(Box::new(deny(401, "a token is needed"))),
         }
@@ -166,16 +170,20 @@ impl HostDesk {
         }
     }
 
+    /// Whether who shows this token may reach a task.
+    pub(super) fn admits_to(&self, id: i64, token: Option<&str>) -> bool {
+        self.state.lock().tokens.admits_user(&id.to_string(), token)
+    }
+
     /// Where a task's SSH server is, for who may reach it.
     pub(super) fn ssh(
         &self,
         id: i64,
         token: Option<&str>,
     ) -> std::result::Result<SshPlace, String> {
-        let state = Arc::clone(&self.state.lock());
         // Whoever may not reach a task is not told whether there is one.
-        match state.tokens.admits_user(&id.to_string(), token) {
-            true => state.registry.ssh(id),
+        match self.admits_to(id, token) {
+            true => self.state.lock().registry.ssh(id),
             false => Err(format!("Task {id} not found.")),
         }
     }

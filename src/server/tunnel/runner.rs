@@ -70,6 +70,16 @@ impl Desk for RunnerDesk {
         .boxed()
     }
 
+    fn admits(&self, name: &str, head: &Head, parts: &[String]) -> bool {
+        let Some(first) = parts.first() else { return false };
+        let token = token(head);
+        match name {
+            TERMINAL => first.parse().is_ok_and(|id| !self.names(head, id).is_empty()),
+            AGENT => self.tokens.lock().admits_agent(first, token.as_deref()),
+            _ => self.tokens.lock().admits_user(first, token.as_deref()),
+        }
+    }
+
     fn needs_tokens(&self) -> bool {
         self.tokens.lock().are_required()
     }
@@ -94,7 +104,7 @@ impl RunnerDesk {
         if !is_name(name) {
             return Err(Box::new(nowhere(head)));
         }
-        if !self.tokens.lock().admits_agent(name, token(head).as_deref()) {
+        if !self.admits(AGENT, head, parts) {
             tracing::warn!("an agent with a wrong token");
             return Err(Box::new(deny(401, "a token is needed")));
         }
@@ -106,7 +116,7 @@ impl RunnerDesk {
         if !is_name(name) || port(at).is_none() {
             return Err(Box::new(nowhere(head)));
         }
-        if !self.tokens.lock().admits_user(name, token(head).as_deref()) {
+        if !self.admits(SESSION, head, parts) {
             tracing::warn!("a session with a wrong token");
             return Err(Box::new(deny(401, "a token is needed")));
         }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
 use super::host::HostDesk;
+use super::welcome::{Reloads, while_welcome};
 use crate::dial::Direct;
 use crate::error::Code;
-use crate::io::{BoxIo, Prefixed, relay};
+use crate::io::{BoxIo, Cut, Prefixed, relay};
 use crate::listen::Incoming;
 
 /// Limits of the original: for the line, its length, and the dial.
@@ -17,16 +19,22 @@ const LONGEST_LINE: usize = 64 * 1024;
 const DIAL_LIMIT: Duration = Duration::from_secs(15);
 
 /// Serves one client to its end.
-pub(super) async fn serve_ssh(incoming: Incoming, desk: Arc<HostDesk>) {
+pub(super) async fn serve_ssh(incoming: Incoming, desk: Arc<HostDesk>, reloads: Reloads) {
     let Ok(stream) = incoming.handshake.await else { return };
     let mut io = stream.io;
     match begin(&mut io, &desk).await {
-        Ok((id, rest, far)) => {
+        Ok(Begun { id, token, rest, far }) => {
+            let end = CancellationToken::new();
             // What the client sent after its line is for SSH already.
-            let near: BoxIo = Box::new(Prefixed::new(rest, io));
-            if let Err(e) = relay(near, far, &desk.count(id)).await {
-                tracing::debug!(kind = %e.kind(), "a proxied connection was reset");
-            }
+            let near: BoxIo = Box::new(Cut::new(Box::new(Prefixed::new(rest, io)), &end));
+            let counts = desk.count(id);
+            let serving = async {
+                if let Err(e) = relay(near, far, &counts).await {
+                    tracing::debug!(kind = %e.kind(), "a proxied connection was reset");
+                }
+            };
+            let admitted = || desk.admits_to(id, token.as_deref());
+            while_welcome(reloads, admitted, end, serving).await;
         }
         Err(why) => {
             let answer = format!("ERROR {why}\n");
@@ -39,7 +47,16 @@ pub(super) async fn serve_ssh(incoming: Incoming, desk: Arc<HostDesk>) {
     }
 }
 
-async fn begin(io: &mut BoxIo, desk: &HostDesk) -> Result<(i64, Vec<u8>, BoxIo), String> {
+/// Who is led to a task.
+struct Begun {
+    id: i64,
+    token: Option<String>,
+    /// What came after the first line.
+    rest: Vec<u8>,
+    far: BoxIo,
+}
+
+async fn begin(io: &mut BoxIo, desk: &HostDesk) -> Result<Begun, String> {
     let internal = |_| "Internal server error.".to_owned();
     let line = tokio::time::timeout(LINE_LIMIT, line(io));
     let (line, rest) =
@@ -58,7 +75,7 @@ async fn begin(io: &mut BoxIo, desk: &HostDesk) -> Result<(i64, Vec<u8>, BoxIo),
     };
     io.write_all(b"SUCCESS\n").await.map_err(internal)?;
     io.flush().await.map_err(internal)?;
-    Ok((id, rest, far))
+    Ok(Begun { id, token: token.map(str::to_owned), rest, far })
 }
 
 /// The first line, and what came after it.

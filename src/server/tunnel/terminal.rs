@@ -58,7 +58,7 @@ impl RunnerDesk {
     }
 
     /// What the container of a task may be called, as far as who asks may reach it.
-    fn names(&self, head: &Head, id: i64) -> Vec<String> {
+    pub(super) fn names(&self, head: &Head, id: i64) -> Vec<String> {
         let mut names = match query(head, "container") {
             Some(name) => vec![name],
             None => vec![format!("kohakuriver-task-{id}"), format!("kohakuriver-vps-{id}")],
