@@ -15,8 +15,19 @@ await program(import.meta.url, async () => {
     throw new Failure(`cannot make a Python environment with ${requirements.join(' ')}`)
   const folder = '.github/workflows'
   const files = fs.readdirSync(path.join(root, folder)).map((name) => path.join(folder, name))
+  for (const file of files) oneRust(file)
   const schema = ['--builtin-schema', 'vendor.github-workflows', ...files]
   await must(path.join(programs, 'check-jsonschema'), schema)
   await must(path.join(programs, 'zizmor'), ['--offline', '--no-progress', '.github'])
   say('the workflows are content')
 })
+
+/** An image with another Rust would fetch this one at each run. */
+function oneRust(file) {
+  const read = (name) => fs.readFileSync(path.join(root, name), 'utf8')
+  const [, ours] = /^channel = "(.+)"$/m.exec(read('rust-toolchain.toml')) ?? []
+  const images = read(file).matchAll(/\brust:([\d.]+)-/g)
+  const other = [...images].find(([, version]) => version !== ours)
+  if (other)
+    throw new Failure(`${file} has the image of Rust ${other[1]}, rust-toolchain.toml says ${ours}`)
+}
