@@ -19,6 +19,8 @@ import {
 
 const exe = process.platform === 'win32' ? '.exe' : ''
 const alknet = path.join('native', `alknet${exe}`)
+/** Nobody reads what the libraries say in `log`: the command line reads `tracing`. */
+const released = ['--release', '--features', 'no-log']
 const locked = ci ? ['--', '--locked'] : []
 
 /**
@@ -60,7 +62,7 @@ async function buildNative(release, napi) {
   const args = ['build', '--platform', '--manifest-path', 'binding/Cargo.toml']
   // ts/native.ts loads it: a loader of napi's is not wanted.
   args.push('--output-dir', 'native', '--no-js', '--dts', 'binding.d.ts', ...napi)
-  if (release) args.push('--release')
+  if (release) args.push(...released)
   await must(process.execPath, [bin('@napi-rs/cli'), ...args, ...locked], {
     what: 'building the native addon',
   })
@@ -68,10 +70,7 @@ async function buildNative(release, napi) {
 
 async function buildProgram(release) {
   say('building the program alknet')
-  await buildOne(
-    ['--bin', 'alknet', ...(release ? ['--release'] : [])],
-    release ? 'release' : 'debug',
-  )
+  await buildOne(['--bin', 'alknet', ...(release ? released : [])], release ? 'release' : 'debug')
 }
 
 /** The peer of the tests that speaks iroh without alknet. */
