@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::{Gate, Limits, Place};
 use crate::config::{Bind, Family};
 use crate::error::{Error, Result};
 use crate::http::{self, Head, HeaderValue, Page, Served, Site, Upgraded, asks_for_socket};
@@ -41,8 +42,17 @@ use welcome::{Reloads, while_welcome};
 /// Sockets at once; more are not answered (reference table: authenticated connections).
 const MAX_SOCKETS: usize = 4096;
 
+/// Connections at once that have no WebSocket yet, and so perhaps no token: a browser keeps two or three for the page.
+const MAX_VISITS: usize = 1024;
+
+/// Of these, from one source, unless it is this machine: behind one address may be an office.
+const MAX_VISITS_OF_SOURCE: usize = 128;
+
 /// For all that a web client asks for on one connection, until it has a WebSocket: pages are few and small.
 const VISIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Sessions are not counted by whose they are.
+const ANYBODY: &str = "";
 
 /// How long `close` waits for sessions to be gone.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -136,8 +146,8 @@ impl TunnelServer {
             None => Vec::new(),
             Some(listen) => {
                 let reloads = reloads.subscribe();
-                open(&listen, options.insecure, &*erased, &scope, move |incoming| {
-                    serve_ssh(incoming, Arc::clone(&desk), reloads.clone())
+                open(&listen, options.insecure, &*erased, &scope, move |incoming, place| {
+                    serve_ssh((incoming, place), Arc::clone(&desk), reloads.clone())
                 })
                 .await?
             }
@@ -189,10 +199,10 @@ async fn open_desk(
         (Arc::clone(desk), Arc::new(Arc::clone(desk).site().unnamed(!desk.needs_tokens())));
     let (safe, cover) = (options.insecure || cover.is_there(), cover.clone());
     let reloads = reloads.subscribe();
-    open(&options.listen, safe, &**desk, scope, move |incoming| {
+    open(&options.listen, safe, &**desk, scope, move |incoming, place| {
         let (desk, site, cover) = (Arc::clone(&answering), Arc::clone(&site), cover.clone());
         let reloads = reloads.clone();
-        async move { take(incoming, &cover, &site, &*desk, reloads).await }
+        async move { take((incoming, place), &cover, &site, &*desk, reloads).await }
     })
     .await
 }
@@ -203,7 +213,7 @@ async fn open<F>(
     safe: bool,
     desk: &dyn Desk,
     scope: &Scope,
-    handle: impl Fn(Incoming) -> F + Clone + Send + Sync + 'static,
+    handle: impl Fn(Incoming, Place) -> F + Clone + Send + Sync + 'static,
 ) -> Result<Vec<SocketAddr>>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -220,19 +230,37 @@ where
                 .hint("give --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure"));
         }
     }
-    let places = Arc::new(Semaphore::new(MAX_SOCKETS));
+    let gate = Gate::new(&limits())?;
     for listener in bound.listeners {
-        let (tasks, places, handle) = (scope.clone(), Arc::clone(&places), handle.clone());
+        let (tasks, gate, handle) = (scope.clone(), Arc::clone(&gate), handle.clone());
         scope.spawn(serve(listener, scope.clone(), move |incoming| {
-            let (tasks, places) = (tasks.clone(), Arc::clone(&places));
-            let handled = handle(incoming);
+            let tasks = tasks.clone();
+            let handled = gate.enter(&incoming.ends).map(|place| handle(incoming, place));
             async move {
-                let Ok(_place) = places.try_acquire() else { return };
+                let Some(handled) = handled else { return };
                 tasks.until_cancelled(handled).await;
             }
         }));
     }
     Ok(bound.addresses)
+}
+
+/// How many may come: who has no WebSocket must not keep those out who will have one.
+fn limits() -> Limits {
+    Limits {
+        max_unauthenticated: MAX_VISITS,
+        early_drop: MAX_VISITS / 2,
+        max_unauthenticated_per_source: MAX_VISITS_OF_SOURCE,
+        // A page is a visit that never becomes anything else.
+        max_handshakes_per_source: u32::MAX,
+        penalties: None,
+        max_connections_per_source: MAX_SOCKETS + MAX_VISITS_OF_SOURCE,
+        max_sessions: MAX_SOCKETS,
+        max_sessions_per_key: MAX_SOCKETS,
+        // What other machines ask a proxy of ours comes from here too.
+        exempt: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
+        ..Limits::default()
+    }
 }
 
 /// What hosts are told of a runner.
@@ -275,7 +303,7 @@ trait Desk: Send + Sync + 'static {
 }
 
 async fn take(
-    incoming: Incoming,
+    (incoming, mut place): (Incoming, Place),
     cover: &Cover,
     site: &Arc<Site>,
     desk: &dyn Desk,
@@ -288,6 +316,10 @@ async fn take(
     };
     match tokio::time::timeout(VISIT_LIMIT, serving).await {
         Ok(Ok(Served::Upgraded(upgraded))) => {
+            let _member = match place.log_in(ANYBODY) {
+                Ok(member) => member,
+                Err(why) => return tracing::warn!(why, "a WebSocket is refused"),
+            };
             let (name, head) = (upgraded.name, Arc::clone(&upgraded.head));
             let parts = upgraded.parts.clone();
             let admitted = || desk.admits(name, &head, &parts);
@@ -339,4 +371,22 @@ fn nowhere(head: &Head) -> Page {
 /// A port as the original takes it; what does not fit 16 bits cannot be meant.
 fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Ends;
+
+    #[test]
+    fn who_shows_no_token_keeps_nobody_out_but_its_own_network() {
+        let gate = Gate::new(&limits()).expect("a gate");
+        let from = |ip: [u8; 4]| Ends { remote: Some((ip, 1).into()), ..Ends::default() };
+        let flood: Vec<_> = (0..5000).filter_map(|_| gate.enter(&from([192, 0, 2, 1]))).collect();
+        assert_eq!(flood.len(), MAX_VISITS_OF_SOURCE);
+        let mut other = gate.enter(&from([192, 0, 2, 2])).expect("a place for another");
+        assert!(other.log_in(ANYBODY).is_ok());
+        let own = (0..2 * MAX_VISITS).filter_map(|_| gate.enter(&from([127, 0, 0, 1])));
+        assert!(own.collect::<Vec<_>>().len() > MAX_VISITS_OF_SOURCE);
+    }
 }

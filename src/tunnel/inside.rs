@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use super::carry::End;
 use super::frame::{Proto, decode};
 use super::link::Link;
-use super::runner::{Agent, Runner, Session, TO_AGENT};
+use super::runner::{Agent, Runner, TO_AGENT};
+use super::session::Session;
 use crate::error::Result;
 use crate::http::Message;
 use crate::io::BoxIo;
@@ -26,8 +27,7 @@ impl Runner {
     pub(crate) fn inside(&self, name: &str) -> Option<Inside> {
         let agent = self.named(name).filter(|agent| agent.extended)?;
         let number = self.last.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(number, true, Some(Arc::clone(&agent)));
-        let session = Arc::new(Session { terminals: true, ..session });
+        let session = Arc::new(Session::for_terminals(number, Arc::clone(&agent)));
         Some(Inside { agent, session, link: Link::opener(true) })
     }
 }

@@ -28,6 +28,7 @@ mod reach;
 mod registry;
 mod routes;
 mod runner;
+mod session;
 mod socket;
 mod stead;
 mod stream;

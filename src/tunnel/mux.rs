@@ -13,7 +13,7 @@ use super::frame::{self, Header, Kind, Proto, readable};
 pub(crate) const MAX_IDS: usize = 4096;
 
 /// Answers that wait to be sent. A peer that asks on and reads nothing is ended.
-const MAX_CONTROL: usize = 2 * MAX_IDS;
+pub(super) const MAX_CONTROL: usize = 2 * MAX_IDS;
 
 /// Bytes that a peer without credits may have waiting on one id, and on all (as for peers of SSH without credits).
 const HELD: (usize, usize) = (16 * 1024 * 1024, 64 * 1024 * 1024);

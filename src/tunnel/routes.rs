@@ -10,9 +10,8 @@ use super::flow::WINDOW;
 use super::frame::{HEADER, Header, Kind, Proto, encode, limit, with_id};
 use super::mux::MAX_IDS;
 use super::outbox::Outbox;
-use super::runner::Session;
+use super::session::Session;
 use super::stead::{Sides, Stead};
-use crate::http::Message;
 
 /// Connections of one session at once.
 const MAX_OF_SESSION: usize = 1024;
@@ -99,8 +98,7 @@ impl Routes {
                 () if full => b"too many connections",
                 () => b"the agent has gone",
             };
-            let header = Header { kind: Kind::Error as u8, port: 0, ..header };
-            session.out.push(Message::Binary(encode(header, why)));
+            session.refuse(header, why);
             return None;
         }
         let id = loop {

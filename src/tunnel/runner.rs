@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,9 +12,11 @@ use tokio::sync::Notify;
 
 use super::carry::{End, carry};
 use super::frame::{HEADER, Header, Kind, decode, encode, with_id};
+use super::mux::Fault;
 use super::outbox::Outbox;
 use super::routes::{Route, Routes};
-use crate::error::{Error, Result};
+use super::session::Session;
+use crate::error::{Code, Error, Result};
 use crate::http::{Message, Socket};
 
 /// Bytes on their way to an agent beyond which its sessions are not read.
@@ -117,38 +119,6 @@ pub(super) struct Agent {
     pub(super) extended: bool,
     pub(super) out: Outbox,
     routes: Mutex<Routes>,
-}
-
-/// A user's session.
-pub(super) struct Session {
-    pub(super) number: u64,
-    /// Its user knows what is ours.
-    pub(super) extended: bool,
-    /// It may ask for terminals: the runner's own.
-    pub(super) terminals: bool,
-    pub(super) out: Outbox,
-    pub(super) agent: Option<Arc<Agent>>,
-    /// Bytes of a user without credits that its services do not take yet.
-    pub(super) held: AtomicUsize,
-    /// Told when these have become less.
-    pub(super) relieved: Notify,
-    /// There is something for the user, who had enough.
-    pub(super) waiting: AtomicBool,
-}
-
-impl Session {
-    pub(super) fn new(number: u64, extended: bool, agent: Option<Arc<Agent>>) -> Self {
-        Self {
-            number,
-            extended,
-            terminals: false,
-            out: Outbox::default(),
-            agent,
-            held: AtomicUsize::new(0),
-            relieved: Notify::new(),
-            waiting: AtomicBool::new(false),
-        }
-    }
 }
 
 impl Agent {
@@ -321,6 +291,7 @@ struct Served(Arc<Session>);
 impl End for Served {
     fn next(&self) -> Option<Message> {
         let message = self.0.out.pop();
+        message.iter().for_each(|message| self.0.said(message));
         if let Some(agent) = &self.0.agent
             && self.0.waiting.load(Ordering::Relaxed)
             && self.0.out.size() < ROOM
@@ -344,6 +315,9 @@ impl End for Served {
         if let Some(message) = agent.asked(&self.0, header, message) {
             agent.out.push(Message::Binary(message));
         }
+        if self.0.is_flooding() {
+            return Err(Error::new(Code::Protocol, Fault::Flood.to_string()));
+        }
         agent.out.below(TO_AGENT).await;
         agent.pace(&self.0).await;
         Ok(())
@@ -354,5 +328,28 @@ impl End for Served {
         if self.0.agent.as_ref().is_some_and(|agent| agent.out.is_closed()) {
             self.0.out.close(1011, "the container's tunnel is gone");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::mux::MAX_CONTROL;
+
+    #[tokio::test]
+    async fn who_asks_on_without_reading_the_answers_is_ended() {
+        let (out, routes) = (Outbox::default(), Mutex::default());
+        let agent = Arc::new(Agent { number: 0, extended: true, out, routes });
+        let user = Served(Arc::new(Session::new(1, true, Some(agent))));
+        let asked = Header { kind: Kind::Connect as u8, proto: 2, id: 1, port: 80 };
+        let ask = || user.take(Message::Binary(encode(asked, b"")));
+        for _ in 0..3 * MAX_CONTROL {
+            ask().await.expect("its answers are read");
+            assert!(user.next().is_some());
+        }
+        for _ in 0..MAX_CONTROL {
+            ask().await.expect("not too many yet");
+        }
+        assert!(ask().await.is_err());
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+use super::ANYBODY;
 use super::host::HostDesk;
 use super::welcome::{Reloads, while_welcome};
+use crate::auth::Place;
 use crate::dial::Direct;
 use crate::error::Code;
 use crate::io::{BoxIo, Cut, Prefixed, relay};
@@ -19,11 +21,16 @@ const LONGEST_LINE: usize = 64 * 1024;
 const DIAL_LIMIT: Duration = Duration::from_secs(15);
 
 /// Serves one client to its end.
-pub(super) async fn serve_ssh(incoming: Incoming, desk: Arc<HostDesk>, reloads: Reloads) {
+pub(super) async fn serve_ssh(
+    (incoming, mut place): (Incoming, Place),
+    desk: Arc<HostDesk>,
+    reloads: Reloads,
+) {
     let Ok(stream) = incoming.handshake.await else { return };
     let mut io = stream.io;
     match begin(&mut io, &desk).await {
         Ok(Begun { id, token, rest, far }) => {
+            let Ok(_member) = place.log_in(ANYBODY) else { return };
             let end = CancellationToken::new();
             // What the client sent after its line is for SSH already.
             let near: BoxIo = Box::new(Cut::new(Box::new(Prefixed::new(rest, io)), &end));
