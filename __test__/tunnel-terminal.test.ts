@@ -350,6 +350,33 @@ describe('terminals of a host and a runner', () => {
     }
   })
 
+  it('run the command for no task but that of the container', async () => {
+    const tokens = file({
+      agents: { '*': 'agent-0123456789abcd' },
+      users: {
+        host: { token: 'host-0123456789abc' },
+        ann: { token: 'ann-0123456789abcd', tasks: ['kohakuriver-task-5', 'mine'] },
+      },
+    })
+    const command = `${process.execPath} -p process.argv[1] -- {id}`
+    const runner = await startRunner('--tokens', tokens, '--terminal-command', command)
+    for (const name of ['kohakuriver-task-5', 'mine']) {
+      await startOriginalAgent(runner.url, `${name}?token=agent-0123456789abcd`)
+    }
+    const asked = async (id: number, container: string, token: string) => {
+      const place = `${runner.url}/ws/task/${id}/terminal?container=${container}`
+      const peer = await dialHost(place, token)
+      await once(peer.socket, 'open')
+      say(peer, { type: 'resize', rows: 24, cols: 80 })
+      await peer.closed
+      return peer.texts.join('')
+    }
+    expect(await asked(6, 'kohakuriver-task-5', 'ann-0123456789abcd')).toContain('"5\\r\\n"')
+    expect(await asked(6, 'mine', 'ann-0123456789abcd')).toContain('No suitable shell')
+    // A host may say which task a container of another name is.
+    expect(await asked(6, 'mine', 'host-0123456789abc')).toContain('"6\\r\\n"')
+  })
+
   it('are found by a host that has a runner and no registry', async () => {
     const runner = await startRunner()
     await startAgent(runner.at, 'kohakuriver-vps-5')

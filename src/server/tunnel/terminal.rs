@@ -5,7 +5,7 @@ use super::host::{HostDesk, HostState};
 use super::runner::{RunnerDesk, is_name};
 use crate::error::Result;
 use crate::http::{Head, Page, Socket, Upgraded, query, segment};
-use crate::tunnel::{RunnerPlace, fault, pass_terminal, reach, refuse, screen, token};
+use crate::tunnel::{RunnerPlace, fault, pass_terminal, reach, refuse, screen, task_of, token};
 
 /// What somebody sees who asks for a terminal where there is none (seed systems: terminal).
 const NO_SHELL: &str = "No suitable shell found.";
@@ -49,7 +49,11 @@ impl RunnerDesk {
         let Upgraded { parts, head, protocol, socket, .. } = asked;
         let Some(id) = task(&parts) else { return };
         match self.names(&head, id).into_iter().find(|name| self.runner.has(name)) {
-            Some(name) => self.show(&name, id, socket, protocol.is_some()).await,
+            Some(name) => {
+                // Of its number nothing is known but what is asked, unless it is in the name.
+                let id = task_of(&name).or_else(|| self.may_reach(&head, id).then_some(id));
+                self.show(&name, id, socket, protocol.is_some()).await;
+            }
             None => {
                 let text = fault(&format!("Task {id} not found on this runner."));
                 refuse(socket, &text, 1008).await;
@@ -68,7 +72,12 @@ impl RunnerDesk {
         names
     }
 
-    async fn show(&self, name: &str, id: i64, user: Socket, extended: bool) {
+    /// Whether who asks may reach the task of this number, whatever its container is called.
+    fn may_reach(&self, head: &Head, id: i64) -> bool {
+        self.tokens.lock().admits_user(&id.to_string(), token(head).as_deref())
+    }
+
+    async fn show(&self, name: &str, id: Option<i64>, user: Socket, extended: bool) {
         if let Some(inside) = self.runner.inside(name) {
             let opened = tokio::select! {
                 opened = inside.terminal() => opened,
@@ -88,15 +97,23 @@ impl RunnerDesk {
         }
     }
 
-    /// The command of a container's terminal, word by word, so that a name is never more than a word.
-    fn command(&self, name: &str, id: i64) -> Option<Vec<String>> {
-        let filled =
-            |word: &String| word.replace("{container}", name).replace("{id}", &id.to_string());
+    /// The command of a container's terminal, word by word, so that a name is never more than a word. None where it wants a number that
+    /// is not known.
+    fn command(&self, name: &str, id: Option<i64>) -> Option<Vec<String>> {
+        let id = id.map(|id| id.to_string());
+        // The name last: what stands in it stays as it is.
+        let filled = |word: &String| {
+            let word = match (word.contains("{id}"), &id) {
+                (false, _) => word.clone(),
+                (true, id) => word.replace("{id}", id.as_ref()?),
+            };
+            Some(word.replace("{container}", name))
+        };
         let safe = !self.command.is_empty() && !name.starts_with('-');
-        safe.then(|| self.command.iter().map(filled).collect())
+        safe.then(|| self.command.iter().map(filled).collect::<Option<_>>()).flatten()
     }
 }
 
 fn task(parts: &[String]) -> Option<i64> {
-    parts.first()?.parse().ok()
+    parts.first()?.parse().ok().filter(|id| *id >= 0)
 }
