@@ -89,6 +89,19 @@ describe('an option’s value', () => {
     expect(stdout).toContain(`no-forwarding = true  # ${own}: serve.no-forwarding`)
     expect(stdout).toContain('max-auth-attempts = 6  # built-in')
   })
+
+  it('is not shown where a password may be in it, however many there are', () => {
+    const servers = ['a', 'b'].map((host) => `nats://u:hidden-word@${host}:4222`)
+    const { run } = user(`[tunnel.host]\nregistry = ${JSON.stringify(servers)}\n`)
+    const shown = run(['config', 'show', 'tunnel', 'host'])
+    expect(shown.stdout).toContain('registry = "(not shown)"')
+    const more = { ALKNET_TUNNEL_REGISTRY: servers[0] }
+    for (const piece of ['host', 'runner']) {
+      const help = run(['tunnel', piece, '--help'], more)
+      expect(help.stdout).toContain('ALKNET_TUNNEL_REGISTRY')
+      expect(help.stdout + shown.stdout).not.toContain('hidden-word')
+    }
+  })
 })
 
 describe('a configuration file', () => {

@@ -126,7 +126,8 @@ pub(in crate::cli) struct TunnelRunner {
         long = "registry",
         value_name = "URL",
         value_delimiter = ',',
-        env = "ALKNET_TUNNEL_REGISTRY"
+        env = "ALKNET_TUNNEL_REGISTRY",
+        hide_env_values = true
     )]
     pub(in crate::cli) registry: Vec<String>,
     /// The URL at which hosts reach this runner [default: where it listens]
@@ -166,7 +167,8 @@ pub(in crate::cli) struct TunnelHost {
         long = "registry",
         value_name = "PATH|URL",
         value_delimiter = ',',
-        env = "ALKNET_TUNNEL_REGISTRY"
+        env = "ALKNET_TUNNEL_REGISTRY",
+        hide_env_values = true
     )]
     pub(in crate::cli) registry: Vec<String>,
     /// A runner that is asked for tasks which the registry does not have; repeatable

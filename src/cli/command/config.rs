@@ -102,7 +102,7 @@ fn settings(path: &[String], layers: &Layers) -> Result<Vec<Setting>> {
         let values: Vec<String> = raw.map(|value| value.to_string_lossy().into_owned()).collect();
         let value = match values.as_slice() {
             // It may have a password in it.
-            [_] if arg.is_hide_env_values_set() => "(not shown)".into(),
+            _ if arg.is_hide_env_values_set() => "(not shown)".into(),
             [one] if !matches!(arg.get_action(), clap::ArgAction::Append) => plain(one),
             values => json!(values),
         };
