@@ -411,6 +411,20 @@ describeWith('chromium', "the page of a tunnel's host", () => {
     await status(page, 'No suitable shell found.')
   })
 
+  it('shows what a runner says that is no message, and goes on', async () => {
+    const { url } = await startSite()
+    const page = await visit(url)
+    await page.routeWebSocket(/terminal$/, (socket) => {
+      for (const text of ['null', '"text "', '5 ', '{"type":"output"}', '{"type":"new"}']) {
+        socket.send(text)
+      }
+      socket.send(Buffer.from('bytes'))
+      socket.send('{"type":"output","data":" on"}')
+    })
+    await button(page, 5).click()
+    await page.locator('.xterm-rows').filter({ hasText: 'null"text "5 undefined on' }).waitFor()
+  })
+
   it('opens a terminal in the moment in which another is closed', async () => {
     const { url } = await startSite()
     const page = await visit(url)

@@ -78,11 +78,13 @@ export function openTerminal(id, token, lost) {
   }
   const show = paced((data, shown) => terminal.write(data, shown), send)
   socket.onmessage = ({ data }) => {
+    // Bytes mean nothing here.
+    if (typeof data !== 'string') return
     const message = read(data)
-    if (message.type === 'output') show(message.data)
+    if (message.type === 'output') show(`${message.data}`)
     if (message.type === 'error') {
       failed = true
-      say(message.data, true)
+      say(`${message.data}`, true)
     }
   }
   socket.onclose = ({ code, reason }) => {
@@ -201,12 +203,15 @@ function protocols(token) {
   return [PROTOCOL, `${TOKEN}${text}`]
 }
 
+/** A message, or what is none as text to be shown: runners of the original may send such. */
 function read(text) {
   try {
-    return JSON.parse(text)
+    const message = JSON.parse(text)
+    if (typeof message?.type === 'string') return message
   } catch {
-    return { type: 'output', data: text }
+    // No JSON.
   }
+  return { type: 'output', data: text }
 }
 
 /** In pieces that cut no sign. */
