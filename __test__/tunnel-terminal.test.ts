@@ -361,10 +361,10 @@ describe('terminals of a host and a runner', () => {
     const command = `${process.execPath} -p process.argv[1] -- {id}`
     const runner = await startRunner('--tokens', tokens, '--terminal-command', command)
     for (const name of ['kohakuriver-task-5', 'mine']) {
-      await startOriginalAgent(runner.url, `${name}?token=agent-0123456789abcd`)
+      await startOriginalAgent(url(runner.at), `${name}?token=agent-0123456789abcd`)
     }
     const asked = async (id: number, container: string, token: string) => {
-      const place = `${runner.url}/ws/task/${id}/terminal?container=${container}`
+      const place = `${url(runner.at)}/ws/task/${id}/terminal?container=${container}`
       const peer = await dialHost(place, token)
       await once(peer.socket, 'open')
       say(peer, { type: 'resize', rows: 24, cols: 80 })

@@ -1,21 +1,29 @@
 //! From this machine. TCP: every address of the name, the next one started when the last has not answered in 250 ms (RFC 8305).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Semaphore;
 
 use super::{Dialer, prepare, udp};
 use crate::config::Family;
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::{Connected, Ends};
+use crate::scope::off_thread;
 use crate::target::{HostPort, Target};
+
+/// Names that are looked up at once, for everybody of this process. The system takes a thread for each until it has an answer or gives
+/// up, whoever still waits for it, and log-ins need such threads too: a quarter of tokio's 512.
+const MOST_LOOKUPS: usize = 128;
+
+static LOOKUPS: Semaphore = Semaphore::const_new(MOST_LOOKUPS);
 
 /// Head start of each address over the next (RFC 8305 §5, "Connection Attempt Delay").
 const STAGGER: Duration = Duration::from_millis(250);
@@ -117,11 +125,19 @@ pub(crate) fn socket_name(path: &str) -> std::path::PathBuf {
 }
 
 pub(super) async fn resolve(at: &HostPort) -> Result<Vec<SocketAddr>> {
-    match lookup_host((at.host.as_str(), at.port)).await {
-        Ok(found) => {
-            let found: Vec<_> = found.collect();
-            if found.is_empty() { Err(unknown(at, "no address")) } else { Ok(interleave(found)) }
-        }
+    if let Ok(ip) = at.host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, at.port)]);
+    }
+    let turn = LOOKUPS.acquire().await.map_err(|e| unknown(at, &e.to_string()))?;
+    let (host, port) = (at.host.clone(), at.port);
+    let asking = off_thread(move || {
+        // As long as the thread is taken.
+        let _turn = turn;
+        (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
+    });
+    match asking.await? {
+        Ok(found) if found.is_empty() => Err(unknown(at, "no address")),
+        Ok(found) => Ok(interleave(found)),
         Err(e) => Err(unknown(at, &e.to_string())),
     }
 }
