@@ -13,7 +13,7 @@ pub(crate) const WINDOW: u64 = 1024 * 1024;
 /// Bytes, or datagrams, that wait to be sent. More are not accepted.
 const OUTBOX: usize = 256 * 1024;
 
-/// Datagrams that wait, each way; those beyond are dropped.
+/// Datagrams that wait, each way, and [`WINDOW`] bytes of them; those beyond are dropped.
 const DATAGRAMS: usize = 256;
 
 /// How far an id is.
@@ -373,6 +373,7 @@ impl Queue {
 
     fn has_room_for_datagrams(&self) -> bool {
         matches!(self, Self::Datagrams(waiting) if waiting.len() < DATAGRAMS)
+            && (self.len() as u64) < WINDOW
     }
 
     fn len(&self) -> usize {

@@ -234,6 +234,12 @@ fn datagrams_stay_whole_and_too_many_are_dropped() {
         pair.run();
     }
     assert_eq!(pull(&mut pair.agent, id).0.len(), 256 * 5);
+    let largest = vec![7; 65_507];
+    for _ in 0..100 {
+        push(&mut pair.user, id, &largest);
+        pair.run();
+    }
+    assert_eq!(pull(&mut pair.agent, id).0.len(), 17 * largest.len(), "a window, and no more");
 }
 
 #[test]
