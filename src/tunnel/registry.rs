@@ -86,7 +86,9 @@ impl Kind {
 /// The task whose container is called so, as the originals call them.
 pub(crate) fn task_of(container: &str) -> Option<i64> {
     let name = container.strip_prefix("kohakuriver-")?;
-    name.strip_prefix("task-").or_else(|| name.strip_prefix("vps-"))?.parse().ok()
+    let number = name.strip_prefix("task-").or_else(|| name.strip_prefix("vps-"))?;
+    // As it is written, or one of another name would be taken for it.
+    number.parse().ok().filter(|id: &i64| *id >= 0 && id.to_string() == number)
 }
 
 /// What `/api/status/ID` answers of a task that is known by its agent alone.
@@ -277,5 +279,19 @@ impl Registry {
             "assigned_node": task.node,
             "ssh_port": task.ssh_port,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_has_the_number_that_is_written_and_no_other_has_it() {
+        assert_eq!(task_of("kohakuriver-task-5"), Some(5));
+        assert_eq!(task_of("kohakuriver-vps-0"), Some(0));
+        for other in ["-05", "-+5", "--5", "-", "-5 ", "-99999999999999999999"] {
+            assert_eq!(task_of(&format!("kohakuriver-task{other}")), None, "{other}");
+        }
     }
 }
