@@ -11,6 +11,7 @@ mod given;
 mod log;
 mod parse;
 mod report;
+mod wording;
 
 use std::ffi::OsString;
 
@@ -172,7 +173,7 @@ pub async fn forwarders(
 
 /// Every command and option, for completions and manual pages.
 pub fn grammar() -> clap::Command {
-    Arguments::command()
+    args::laid_out(Arguments::command())
 }
 
 /// Called `tunnel-client`, the program is the original's agent: its options, and its variable for the log.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command, FromArgMatches};
 
-use super::args::Arguments;
+use super::args::{Arguments, asked, is_summary, summarised};
 use super::config::{Layers, Origin, Unit};
 use super::given::{Given, given};
 use super::grammar;
@@ -47,8 +47,25 @@ pub(super) fn parse(words: &[OsString]) -> std::result::Result<Parsed, Refusal> 
         _ => Layers::read(named.as_deref(), &built())?,
     };
     let (grammar, origins) = layers.apply(grammar(), &path, None)?;
-    let (arguments, given) = understood(grammar, words, &origins)?;
+    let (arguments, given) = understood(grammar.clone(), words, &origins)
+        .map_err(|refusal| told(refusal, grammar, words))?;
     Ok(Parsed { arguments, given, layers, named, words: words.to_vec() })
+}
+
+/// What is told of words that were no command: the short help where `-h` asked for it, and no advice that helps nobody.
+fn told(refusal: Refusal, grammar: Command, words: &[OsString]) -> Refusal {
+    let Refusal::Usage(mut error) = refusal else { return refusal };
+    match error.kind() {
+        ErrorKind::DisplayHelp if is_summary(words) => {
+            let asked = asked(&grammar, words);
+            let short = summarised(grammar, &asked).try_get_matches_from(words);
+            error = short.err().unwrap_or(error);
+        }
+        // To take a misspelt option for a value, which no command has a use for.
+        ErrorKind::UnknownArgument => drop(error.remove(ContextKind::Suggested)),
+        _ => {}
+    }
+    Refusal::Usage(error)
 }
 
 /// What a unit of `alknet up` is told.

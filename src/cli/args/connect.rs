@@ -10,7 +10,16 @@ use crate::config::{Bind, PortForwardSpec};
 /// Where the proxy listens by itself.
 pub(in crate::cli) const DEFAULT_SOCKS5: &str = "127.0.0.1:1080";
 
+const EXAMPLES: &str = "\
+Examples:
+  alknet connect me@host -L 5432:db.internal:5432    a port here that leads to a far one
+  alknet connect me@host -R 8080:localhost:3000      a port there that leads to one here
+  alknet connect me@host -D 9050                     SOCKS5 on 127.0.0.1:9050
+  alknet connect me@inner -J gate.example            through another server
+  ssh -o ProxyCommand='alknet connect -W %h:%p me@host' far";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Connect {
     #[command(flatten)]
     pub(in crate::cli) peer: Peer,

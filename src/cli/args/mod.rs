@@ -7,6 +7,7 @@ mod connect;
 #[cfg(unix)]
 mod forward;
 mod keys;
+mod layout;
 mod output;
 mod peer;
 mod reflexes;
@@ -25,6 +26,7 @@ pub(super) use forward::{
     ForwardStatus, Pick,
 };
 pub(super) use keys::{Completion, CompletionKind, Doctor, Fingerprint, KeyFiles, Keygen};
+pub(super) use layout::{asked, is_summary, laid_out, summarised};
 pub(super) use output::{LogFormat, Output};
 pub(super) use peer::Peer;
 pub(super) use reflexes::uncompressed;
@@ -56,15 +58,22 @@ pub(super) struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  alknet keygen host_key                              a key, and its .pub
+  alknet keygen host_key                           a key, and its .pub
   alknet serve --key host_key --authorized-keys ~/.ssh/authorized_keys
-  alknet connect me@host -L 8080:db.internal:80       a local port that leads to a far one
-  alknet connect me@host                              SOCKS5 on 127.0.0.1:1080
-  ssh -o ProxyCommand='alknet connect -W %h:%p me@host' far
+  alknet connect me@host -L 8080:db.internal:80    a port here that leads to a far one
+  alknet connect me@host                           SOCKS5 on 127.0.0.1:1080
+  alknet doctor me@host                            why a connection does not come about
 
-Options have environment variables where their help names one: --connect-timeout is ALKNET_CONNECT_TIMEOUT.
-Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable, 4 log-in refused, 5 host key, 6 listener or forward, 8 configuration,
-124 timed out, 130 interrupted twice, 141 nobody reads.";
+Options have environment variables where their help names one: --connect-timeout is
+ALKNET_CONNECT_TIMEOUT. What is said nearer wins: option, variable, file (see `alknet config show`).
+
+Exit codes:
+    0  done, or ended by a signal         6  listener or forward refused
+    1  failed otherwise                   8  option, key or file of no use
+    2  usage                            124  took too long
+    3  unreachable, or connection lost  130  interrupted twice
+    4  log-in refused                   141  nobody reads
+    5  host key unknown or changed";
 
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -14,29 +14,37 @@ pub(in crate::cli) struct Output {
         global = true,
         value_name = "PATH",
         env = "ALKNET_CONFIG",
-        help_heading = "Output"
+        help_heading = "General"
     )]
     pub(in crate::cli) config: Option<PathBuf>,
     /// Results as JSON, one object per line on stdout
-    #[arg(long, global = true, env = "ALKNET_JSON", help_heading = "Output")]
+    #[arg(long, global = true, env = "ALKNET_JSON", help_heading = "General")]
     pub(in crate::cli) json: bool,
     /// Say more: -v debug, -vv trace
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "General")]
     pub(in crate::cli) verbose: u8,
     /// Say nothing but errors
-    #[arg(short, long, global = true, env = "ALKNET_QUIET", help_heading = "Output")]
+    #[arg(short, long, global = true, env = "ALKNET_QUIET", help_heading = "General")]
     pub(in crate::cli) quiet: bool,
     /// The least that is logged
-    #[arg(long, global = true, value_enum, env = "ALKNET_LOG_LEVEL", help_heading = "Output")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LEVEL",
+        env = "ALKNET_LOG_LEVEL",
+        help_heading = "General"
+    )]
     pub(in crate::cli) log_level: Option<LogLevel>,
     /// How log lines look
     #[arg(
         long,
         global = true,
         value_enum,
+        value_name = "FORMAT",
         default_value = "text",
         env = "ALKNET_LOG_FORMAT",
-        help_heading = "Output"
+        help_heading = "General"
     )]
     pub(in crate::cli) log_format: LogFormat,
     /// Append the log to a file instead of stderr
@@ -46,7 +54,7 @@ pub(in crate::cli) struct Output {
         global = true,
         value_name = "PATH",
         env = "ALKNET_LOG_FILE",
-        help_heading = "Output"
+        help_heading = "General"
     )]
     pub(in crate::cli) log_file: Option<PathBuf>,
 }

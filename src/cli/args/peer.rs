@@ -19,32 +19,42 @@ pub(in crate::cli) struct Peer {
     /// The server, as an option
     #[arg(long, value_name = "HOST[:PORT]", env = "ALKNET_SERVER", conflicts_with = "place")]
     pub(in crate::cli) server: Option<String>,
-    /// The endpoint id of a server that is reached by iroh
-    #[arg(long, value_name = "ID", env = "ALKNET_PEER", conflicts_with = "place")]
-    pub(in crate::cli) peer: Option<String>,
-    /// Where the peer is known to be, for iroh; repeatable
-    #[arg(long, value_name = "IP:PORT", env = "ALKNET_IROH_ADDRESS", value_delimiter = ',')]
-    pub(in crate::cli) iroh_address: Vec<SocketAddr>,
-    /// The relay that the peer is at, for iroh [default: none]
-    #[arg(long, value_name = "URL", env = "ALKNET_IROH_RELAY")]
-    pub(in crate::cli) iroh_relay: Option<String>,
-    /// How bytes travel; several are tried in this order [default: tcp]
-    #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
-    pub(in crate::cli) transport: Vec<Transport>,
-    /// For tls and wss: the name that the certificate must have [default: that of the server]
-    #[arg(long, value_name = "NAME", env = "ALKNET_TLS_SERVER_NAME")]
-    pub(in crate::cli) tls_server_name: Option<String>,
-    #[command(flatten)]
-    pub(in crate::cli) trusted: TlsTrust,
-    /// For tls and wss: the oldest TLS that is spoken, 1.2 or 1.3
-    #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN")]
-    pub(in crate::cli) tls_min: TlsVersion,
-    /// For tls and wss: take any certificate; the host key is checked all the same
-    #[arg(long, env = "ALKNET_INSECURE")]
-    pub(in crate::cli) insecure: bool,
     /// Its port, where the server has none [default: that of the transport, 22 for tcp]
     #[arg(short, long, env = "ALKNET_PORT")]
     pub(in crate::cli) port: Option<u16>,
+    /// How bytes travel; several are tried in this order [default: tcp]
+    #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
+    pub(in crate::cli) transport: Vec<Transport>,
+    /// Servers to go through, in this order; or none
+    #[arg(
+        short = 'J',
+        long,
+        value_name = "[USER@]HOST[:PORT]",
+        env = "ALKNET_JUMP",
+        value_delimiter = ','
+    )]
+    pub(in crate::cli) jump: Vec<String>,
+    /// A proxy to reach the server through, or the first of --jump: socks5://[USER:PASSWORD@]HOST:PORT or http://…
+    #[arg(long, value_name = "URL", env = "ALKNET_PROXY", hide_env_values = true)]
+    pub(in crate::cli) proxy: Option<String>,
+    /// Take IPv4 addresses alone, of the server and of places to listen on
+    #[arg(short = '4', conflicts_with = "only_v6")]
+    pub(in crate::cli) only_v4: bool,
+    /// Take IPv6 addresses alone
+    #[arg(short = '6')]
+    pub(in crate::cli) only_v6: bool,
+    /// Limit for each attempt to connect, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, env = "ALKNET_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) connect_timeout: u32,
+    /// Silence in seconds after which the peer is asked; three unanswered questions end a session; 0 never asks
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, env = "ALKNET_KEEPALIVE")]
+    pub(in crate::cli) keepalive: u32,
+    /// A file of ssh_config(5) that says of servers what is not said here; read by ssh itself
+    #[arg(short = 'F', long, value_name = "PATH", env = "ALKNET_SSH_CONFIG")]
+    pub(in crate::cli) ssh_config: Option<PathBuf>,
+    /// An option of ssh_config(5), as Name=value: those that have a meaning here
+    #[arg(short = 'o', value_name = "NAME=VALUE")]
+    pub(in crate::cli) options: Vec<String>,
     /// Who logs in [default: $USER]
     #[arg(short = 'l', long, env = "ALKNET_USER")]
     pub(in crate::cli) user: Option<String>,
@@ -65,36 +75,26 @@ pub(in crate::cli) struct Peer {
     /// What becomes of a server that no known_hosts file names: strict refuses it, first-use accepts and writes it down once [default: strict]
     #[arg(long, value_name = "HOW", env = "ALKNET_TRUST")]
     pub(in crate::cli) trust: Option<Trust>,
-    /// Servers to go through, in this order; or none
-    #[arg(
-        short = 'J',
-        long,
-        value_name = "[USER@]HOST[:PORT]",
-        env = "ALKNET_JUMP",
-        value_delimiter = ','
-    )]
-    pub(in crate::cli) jump: Vec<String>,
-    /// Take IPv4 addresses alone, of the server and of places to listen on
-    #[arg(short = '4', conflicts_with = "only_v6")]
-    pub(in crate::cli) only_v4: bool,
-    /// Take IPv6 addresses alone
-    #[arg(short = '6')]
-    pub(in crate::cli) only_v6: bool,
-    /// A file of ssh_config(5) that says of servers what is not said here; read by ssh itself
-    #[arg(short = 'F', long, value_name = "PATH", env = "ALKNET_SSH_CONFIG")]
-    pub(in crate::cli) ssh_config: Option<PathBuf>,
-    /// A proxy to reach the server through, or the first of --jump: socks5://[USER:PASSWORD@]HOST:PORT or http://…
-    #[arg(long, value_name = "URL", env = "ALKNET_PROXY", hide_env_values = true)]
-    pub(in crate::cli) proxy: Option<String>,
-    /// An option of ssh_config(5), as Name=value: those that have a meaning here
-    #[arg(short = 'o', value_name = "NAME=VALUE")]
-    pub(in crate::cli) options: Vec<String>,
-    /// Limit for each attempt to connect, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, env = "ALKNET_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(in crate::cli) connect_timeout: u32,
-    /// Silence in seconds after which the peer is asked; three unanswered questions end a session; 0 never asks
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, env = "ALKNET_KEEPALIVE")]
-    pub(in crate::cli) keepalive: u32,
+    #[command(flatten)]
+    pub(in crate::cli) trusted: TlsTrust,
+    /// For tls and wss: the name that the certificate must have [default: that of the server]
+    #[arg(long, value_name = "NAME", env = "ALKNET_TLS_SERVER_NAME")]
+    pub(in crate::cli) tls_server_name: Option<String>,
+    /// For tls and wss: the oldest TLS that is spoken, 1.2 or 1.3
+    #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN")]
+    pub(in crate::cli) tls_min: TlsVersion,
+    /// For tls and wss: take any certificate; the host key is checked all the same
+    #[arg(long, env = "ALKNET_INSECURE")]
+    pub(in crate::cli) insecure: bool,
+    /// The endpoint id of a server that is reached by iroh
+    #[arg(long, value_name = "ID", env = "ALKNET_PEER", conflicts_with = "place")]
+    pub(in crate::cli) peer: Option<String>,
+    /// Where the peer is known to be, for iroh; repeatable
+    #[arg(long, value_name = "IP:PORT", env = "ALKNET_IROH_ADDRESS", value_delimiter = ',')]
+    pub(in crate::cli) iroh_address: Vec<SocketAddr>,
+    /// The relay that the peer is at, for iroh [default: none]
+    #[arg(long, value_name = "URL", env = "ALKNET_IROH_RELAY")]
+    pub(in crate::cli) iroh_relay: Option<String>,
 }
 
 impl Peer {

@@ -8,7 +8,14 @@ use super::KeyFiles;
 use super::common::{Ready, TlsCertificate};
 use crate::config::{TlsVersion, Transport};
 
+const EXAMPLES: &str = "\
+Examples:
+  alknet keygen host_key
+  alknet serve --key host_key --authorized-keys ~/.ssh/authorized_keys --listen 0.0.0.0:2222
+  alknet serve --key host_key --authorized-keys keys --transport tls --acme-domain host.example";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Serve {
     /// The host's private key, in OpenSSH format
     #[arg(long, value_name = "PATH", env = "ALKNET_KEY")]
