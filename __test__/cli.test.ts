@@ -180,6 +180,48 @@ for (const { name, words } of programs) {
       expect(stdout).toContain('known')
     })
 
+    it('has a short help, and one with everything', () => {
+      const [short, whole] = ['-h', '--help'].map((word) => alknet('connect', word).stdout)
+      for (const word of ['Server:', 'Forwards:', '--identity', 'Examples:']) {
+        expect(short).toContain(word)
+        expect(whole).toContain(word)
+      }
+      expect(short).not.toContain('--tls-min')
+      expect(whole).toContain('--tls-min')
+      expect(alknet('help', 'connect').stdout).toBe(whole)
+    })
+
+    it('says what went wrong by its code, and what helps in its own words', async () => {
+      const { connectionString } = await serve()
+      const [address = ''] = connectionString.replace('alknet://', '').split('?')
+      const { status, stderr } = alknet(
+        ...['connect', address, '-i', (await clientKey()).path, '--once', '--no-socks5'],
+        ...['--known-hosts', path.join(scratch(), 'none')],
+      )
+      expect(status).toBe(5)
+      expect(stderr).toMatch(/^error: .* \[ERR_ALKNET_HOST_KEY_UNKNOWN\]\n {2}.*--host-key.*\n$/)
+      expect(stderr).toContain('--trust first-use')
+      expect(stderr).not.toContain('hostKeys')
+      const nobody = alknet('connect', `127.0.0.1:${await freePort()}`, '--once', '-i', 'no-key')
+      expect(nobody.stderr).toMatch(/^error: open ENOENT no-key\n {2}there is no such file/)
+    })
+
+    it('tells with -v how a log-in goes, and never where', async () => {
+      const { connectionString } = await serve()
+      const { stderr } = alknet(
+        ...['connect', connectionString, '-i', (await strangerKey()).path, '--once', '-v'],
+      )
+      for (const step of [
+        'reached the server',
+        'keys are exchanged',
+        'the host key is',
+        'logging in',
+        'refused an offer',
+      ]) {
+        expect(stderr).toContain(step)
+      }
+    })
+
     it('refuses what cannot be: exit code 8, and what helps', () => {
       for (const args of [
         ['connect'],

@@ -169,10 +169,10 @@ impl ConnectOptions {
     /// `ERR_ALKNET_CONFIG` when it is not one.
     pub fn connection_string(mut self, text: &str) -> Result<Self> {
         let bad = |why: &str| Error::config(format!("connection string: {why}"));
-        let rest = text
-            .trim()
-            .strip_prefix("alknet://")
-            .ok_or_else(|| bad("must begin with alknet://"))?;
+        let rest = text.trim().strip_prefix("alknet://").ok_or_else(|| {
+            bad("must begin with alknet://")
+                .hint("an address that is none goes into the option: server: 'host:port'")
+        })?;
         let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
         let server = server.trim_end_matches('/');
         HostPort::parse(server.split('/').next().unwrap_or(server), Some(0))?;

@@ -1,5 +1,7 @@
 //! Every failure that leaves the crate: a stable code for programs, a sentence for people.
 
+mod usual;
+
 use std::io;
 use std::sync::Arc;
 
@@ -296,7 +298,7 @@ impl Error {
 
     /// What to do about it, when known.
     pub fn help(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+        self.0.hint.as_deref().or_else(|| usual::help(self))
     }
 
     /// The system call that failed.

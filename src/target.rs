@@ -55,12 +55,16 @@ impl HostPort {
             return Err(bad("no host"));
         }
         if host.contains(['/', '?', '#', '@', '\\', '[', ']']) {
-            return Err(bad("no host name has such a sign in it: / ? # @ \\ [ ]"));
+            let error = bad("no host name has such a sign in it: / ? # @ \\ [ ]");
+            return Err(match host.contains('@') {
+                true => error.hint("who logs in goes into the option `user`"),
+                false => error,
+            });
         }
         let port = match (port, default_port) {
             (Some(port), _) => parse_port(port).ok_or_else(|| bad("port must be 0 to 65535"))?,
             (None, Some(port)) => port,
-            (None, None) => return Err(bad("no port")),
+            (None, None) => return Err(bad("no port").hint("give it as HOST:PORT")),
         };
         Ok(Self { host: host.to_owned(), port })
     }

@@ -243,7 +243,7 @@ impl Locked<'_> {
         let Some(passphrase) = self.passphrase else {
             return Err(self
                 .invalid("the key is encrypted, and no passphrase was given")
-                .hint("give its passphrase"));
+                .hint("give its passphrase, or have an ssh-agent hold the key"));
         };
         if let Kdf::Bcrypt { rounds, .. } = key.kdf()
             && *rounds > MOST_ROUNDS

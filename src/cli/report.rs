@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::args::Output;
 use super::exit::Exit;
-use crate::error::Error;
+use super::wording::in_own_words;
+use crate::error::{Code, Error};
 
 /// How often it is looked whether anybody still reads.
 const LOOK: Duration = Duration::from_millis(250);
@@ -89,18 +90,24 @@ impl Report {
     /// A failure: the code, what happened, what to do.
     pub(super) fn failed(&self, error: &Error) -> Exit {
         let exit = Exit::from(error);
+        let hint = error.help().map(in_own_words);
         if self.json {
             let error = serde_json::json!({
                 "event": "error",
                 "code": error.code().as_str(),
                 "message": error.to_string(),
-                "hint": error.help(),
+                "hint": hint,
                 "exit": exit.code(),
             });
             self.line(&error.to_string());
         } else {
-            say(&format!("{} {error}", paint("error:")));
-            if let Some(hint) = error.help() {
+            // The names of the system are in their messages.
+            let code = match error.code() {
+                Code::System(_) => String::new(),
+                code => format!(" [{}]", code.as_str()),
+            };
+            say(&format!("{} {error}{code}", paint("error:")));
+            if let Some(hint) = hint {
                 say(&format!("  {hint}"));
             }
         }

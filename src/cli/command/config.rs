@@ -5,7 +5,7 @@ use clap::{Command, CommandFactory};
 use serde_json::{Map, Value, json};
 
 use crate::cli::args::{Arguments, Config, ConfigAction, ConfigShow};
-use crate::cli::config::{Layers, schema};
+use crate::cli::config::{Layers, meant, schema};
 use crate::cli::exit::Exit;
 use crate::cli::given::key;
 use crate::cli::parse::built;
@@ -27,12 +27,15 @@ fn shown(options: &ConfigShow, layers: &Layers, report: &Report) -> Result<()> {
     let mut paths = Vec::new();
     leaves(&built(), &mut Vec::new(), &mut paths);
     if !options.command.is_empty() {
+        let known: Vec<String> = paths.iter().map(|path| path.join(" ")).collect();
         paths.retain(|path| path.starts_with(&options.command));
         if paths.is_empty() {
-            return Err(Error::config(format!(
-                "there is no command {:?}",
-                options.command.join(" ")
-            )));
+            let asked = options.command.join(" ");
+            let error = Error::config(format!("there is no command {asked:?}"));
+            return Err(match meant(&asked, &known) {
+                Some(name) => error.hint(format!("did you mean {name:?}?")),
+                None => error,
+            });
         }
     }
     let (mut all, mut text) = (Map::new(), Vec::new());

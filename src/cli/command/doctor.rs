@@ -6,6 +6,7 @@ use super::peer::connect_options;
 use crate::cli::args::Doctor;
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
+use crate::cli::wording::in_own_words;
 use crate::client::open_session;
 use crate::error::{Error, Phase, Result};
 
@@ -72,7 +73,7 @@ fn steps(failure: Option<&Error>, transports: &[String]) -> Vec<Value> {
             "shows": shows,
             "code": why.map(|error| error.code().as_str()),
             "message": why.map(ToString::to_string),
-            "hint": why.and_then(Error::help),
+            "hint": why.and_then(Error::help).map(in_own_words),
         })
     })
     .collect()

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::peer::connect_options;
+use super::peer::reach_unkeyed;
 use crate::auth::{KeySource, Shown, make_key_pair, shown_keys};
 use crate::cli::args::{Fingerprint, Keygen, Peer};
 use crate::cli::exit::Exit;
@@ -39,7 +39,7 @@ async fn shown_by_server(server: &str) -> Result<String> {
     let identity = Some(crate::auth::throwaway_key()?);
     let (host_keys, known_hosts) = (Vec::new(), Some(Vec::new()));
     let options =
-        ConnectOptions { identity, host_keys, known_hosts, ..connect_options(&peer).await? };
+        ConnectOptions { identity, host_keys, known_hosts, ..reach_unkeyed(&peer).await?.0 };
     match open_session(&options).await {
         Err(error) if error.code() == Code::HostKeyUnknown => {
             Ok(error.shown_fingerprint().unwrap_or_default().to_owned())

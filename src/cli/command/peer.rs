@@ -35,6 +35,18 @@ pub(super) async fn connect_options(peer: &Peer) -> Result<ConnectOptions> {
 /// # Errors
 /// `ERR_ALKNET_CONFIG`.
 pub(super) async fn reach(peer: &Peer) -> Result<(ConnectOptions, Wishes)> {
+    let (options, wishes) = reach_unkeyed(peer).await?;
+    if options.identity.is_none() && options.agent.is_none() {
+        return Err(Error::config("there is no key to log in with").hint(NO_KEY));
+    }
+    Ok((options, wishes))
+}
+
+/// The same for who brings a key later, if any.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG`.
+pub(super) async fn reach_unkeyed(peer: &Peer) -> Result<(ConnectOptions, Wishes)> {
     let (place, further) = place(peer)?;
     let user = place.user.as_deref().or(peer.user.as_deref());
     let named = Named { server: &place.server, user, port: peer.port };
@@ -86,6 +98,9 @@ pub(super) async fn reach(peer: &Peer) -> Result<(ConnectOptions, Wishes)> {
     };
     Ok((options, found.wishes))
 }
+
+const NO_KEY: &str = "name one with -i; `alknet keygen PATH` makes one; without -i, an ssh-agent is asked and ~/.ssh/id_ed25519, \
+    id_ecdsa and id_rsa are looked for";
 
 /// Who and where: what was named first, and further servers, after commas. A peer needs no address.
 fn place(peer: &Peer) -> Result<(Jump, Vec<&str>)> {

@@ -75,7 +75,8 @@ pub(in crate::cli) async fn up(
     let told = units.read(layers)?;
     if told.is_empty() {
         return Err(Error::config("the configuration declares nothing to run").hint(format!(
-            "write [up.NAME] with run = {RUNNABLE:?}, or enabled = true in a command's table"
+            "write a table [up.NAME] with run = \"connect\", or one of {}; or enabled = true in a command's own table",
+            RUNNABLE.join(", ")
         )));
     }
     units.change(told);

@@ -303,12 +303,17 @@ pub(super) fn keys(command: &Command) -> Vec<String> {
 }
 
 fn unknown(key: &str, place: &str, known: &[String]) -> String {
-    let near = |name: &&String| strsim::jaro_winkler(&plain(key), &plain(name)) > 0.85;
-    let score = |name: &&String| (strsim::jaro_winkler(&plain(key), &plain(name)) * 1e6) as u64;
-    let hint = known.iter().filter(near).max_by_key(score);
+    let hint = meant(key, known);
     let hint = hint.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
     let place = if place.is_empty() { String::new() } else { format!(" in [{place}]") };
     format!("unknown key {key:?}{place}{hint}")
+}
+
+/// Which of these names was probably meant.
+pub(in crate::cli) fn meant<'a>(word: &str, known: &'a [String]) -> Option<&'a String> {
+    let likeness = |name: &&String| strsim::jaro_winkler(&plain(word), &plain(name));
+    let near = known.iter().filter(|name| likeness(name) > 0.85);
+    near.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 fn plain(name: &str) -> String {

@@ -9,7 +9,7 @@ mod schema;
 
 use clap::{Arg, Command};
 
-pub(super) use layers::{Layers, Origin, Unit};
+pub(super) use layers::{Layers, Origin, Unit, meant};
 pub(super) use schema::schema;
 
 /// Keys of a table that are no options: whether `alknet up` runs it, and as which command.
