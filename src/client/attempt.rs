@@ -65,8 +65,12 @@ impl Attempt {
             match path.run(login.clone(), agent.as_ref(), share).await {
                 Ok(session) => return Ok((session, path.server)),
                 Err(error) => {
-                    let transport = path.way.transport().as_str();
-                    tracing::info!(transport, code = error.code().as_str(), "no session this way");
+                    // Who has but one way hears why from the error itself.
+                    if paths.len() > 1 {
+                        let transport = path.way.transport().as_str();
+                        let code = error.code().as_str();
+                        tracing::info!(transport, code, "no session this way");
+                    }
                     failures.push((path.server, error));
                 }
             }

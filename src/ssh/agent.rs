@@ -60,6 +60,7 @@ pub(super) async fn authenticate(
                 break;
             }
             offers += 1;
+            tracing::debug!(key_fingerprint = %fingerprint(&key), "offering a key of the agent");
             let offer = offer(handle, user, &identity, *hash, &mut agent).await;
             match offer {
                 Ok(AuthResult::Success) => {

@@ -41,6 +41,10 @@ pub(super) async fn authenticate(
         true => rsa_hashes(handle.best_supported_rsa_hash().await.map_err(|e| failed(&e))?),
         false => &[None],
     };
+    let key_fingerprint = fingerprint(who.key.public_key());
+    let offers = hashes.len();
+    let with_certificate = who.certificate.is_some();
+    tracing::debug!(%key_fingerprint, with_certificate, offers, user = who.user, "logging in");
     let mut signer = KeySigner { key: Arc::clone(&who.key), scope: core.scope().clone() };
     if let Some(certificate) = &who.certificate {
         for hash in hashes {
@@ -66,7 +70,10 @@ pub(super) async fn authenticate(
 fn granted(who: &Applicant<'_>, answer: AuthResult) -> Result<bool> {
     match answer {
         AuthResult::Success => Ok(true),
-        AuthResult::Failure { partial_success: false, .. } => Ok(false),
+        AuthResult::Failure { remaining_methods, partial_success: false } => {
+            tracing::debug!(accepted = ?remaining_methods, "the server refused an offer");
+            Ok(false)
+        }
         AuthResult::Failure { remaining_methods, partial_success: true } => {
             let Applicant { server, user, .. } = who;
             let why = format!("{server} wants more than a key from {user}: {remaining_methods:?}");

@@ -76,6 +76,7 @@ pub(crate) async fn handshake(
         forwarded: Arc::clone(&forwarded),
     };
     *phase.lock() = Phase::Kex;
+    tracing::debug!(transport = transport.ends.transport, "reached the server");
     let silence = login.settings.keepalive.silence();
     let io = Elastic::new(transport.io, Arc::clone(&link), silence);
     let mut handle = client::connect_stream(config, io, handler)
@@ -84,6 +85,7 @@ pub(crate) async fn handshake(
     *phase.lock() = Phase::Auth;
     let (key_fingerprint, certificate) = log_in(&mut handle, &core, server, &login, agent).await?;
     link.logged_in();
+    tracing::debug!(%key_fingerprint, user = login.user, "logged in");
     stay(&core, server).await?;
     undo.0 = None;
     let info = Info {
@@ -201,6 +203,7 @@ impl client::Handler for Handler {
         };
         match verdict {
             Ok(fingerprint) => {
+                tracing::debug!(%fingerprint, "the host key is the right one");
                 // Asked once: later key exchanges are part of the session that this one protects.
                 let _ = self.host_key.set(fingerprint);
                 Ok(true)
@@ -229,6 +232,9 @@ impl client::Handler for Handler {
             return Err(russh::Error::Disconnect);
         }
         self.core.0.identified(session.remote_sshid());
+        let (kex, cipher) = (names.kex.as_ref(), names.cipher.as_ref());
+        let (peer, host_key) = (self.core.0.peer_version(), names.key.as_str());
+        tracing::debug!(peer, kex, host_key, cipher, "keys are exchanged");
         Ok(())
     }
 
