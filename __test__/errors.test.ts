@@ -32,6 +32,49 @@ async function failure(attempt: Promise<unknown>): Promise<AlknetError> {
   return error as AlknetError
 }
 
+describe('an option that there is not', () => {
+  it.each([
+    [{ idenity: 'client_key' }, 'options.idenity', 'options.identity'],
+    [{ host: 'localhost', port: 22 }, 'options.host', 'options.server'],
+    [{ privateKey: 'x' }, 'options.privateKey', 'options.identity'],
+    [{ keepalive: { intervall: 1 } }, 'options.keepalive.intervall', 'options.keepalive.interval'],
+    [
+      { jump: [{ server: 'a', hostKey: 'x' }] },
+      'options.jump[0].hostKey',
+      'options.jump[0].hostKeys',
+    ],
+  ])('is refused, with the one that was meant: %j', async (wrong, named, meant) => {
+    const whole = { ...(await options('127.0.0.1:1')), ...wrong } as AlknetConnectOptions
+    for (const attempt of [connect(whole), openSession(whole)]) {
+      const error = await failure(attempt)
+      expect(error).toMatchObject({ code: 'ERR_ALKNET_CONFIG', phase: 'config' })
+      expect(error.message).toBe(`there is no option ${named}: did you mean ${meant}?`)
+    }
+  })
+
+  it('is refused by serve(), where it would let in who should not', async () => {
+    const authorizedKeys = (await clientKey()).publicPath
+    const listen = '127.0.0.1:0'
+    for (const [wrong, message] of [
+      [{ revokedKey: 'x' }, 'options.revokedKey: did you mean options.revokedKeys?'],
+      [
+        { limits: { maxSession: 1 } },
+        'options.limits.maxSession: did you mean options.limits.maxSessions?',
+      ],
+      [{ forwarding: { public: true } }, 'options.forwarding.public'],
+      [{ zzz: 1 }, 'options.zzz'],
+    ] as const) {
+      const error = await failure(serve({ listen, authorizedKeys, ...wrong } as object))
+      expect(error.message).toBe(`there is no option ${message}`)
+    }
+  })
+
+  it('is one that there is when it has no value', async () => {
+    const whole = { ...(await options('127.0.0.1:1')), port: undefined }
+    expect(await failure(connect(whole))).toMatchObject({ code: 'ECONNREFUSED' })
+  })
+})
+
 describe('connect() to nobody', () => {
   it('is ECONNREFUSED with Node’s details', async () => {
     const port = await freePort()

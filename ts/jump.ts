@@ -4,6 +4,7 @@
 import type { AlknetConnectOptions, AlknetJump, AlknetPassphrase } from '../index.js'
 import type { NativeJump } from '../native/binding.js'
 import { invalidType, invalidValue } from './errors.js'
+import { JUMP, refuseUnknown } from './known.js'
 import {
   defined,
   hostKeys,
@@ -55,6 +56,7 @@ function isList(
 function checked(name: string, value: string | AlknetJump): Checked {
   const given = typeof value === 'string' ? { server: value } : object(name, value)
   if (given === undefined) throw invalidType(name, 'a string or an object', given)
+  refuseUnknown(name, given, JUMP)
   const server = text(`${name}.server`, given.server)
   if (server === undefined) throw invalidValue(`${name}.server`, 'given')
   checkPassphrase(`${name}.passphrase`, given.passphrase)

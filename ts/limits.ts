@@ -2,6 +2,7 @@
 import type { AlknetLimits, AlknetPenalties } from '../index.js'
 import type { NativeLimits, NativePenalties } from '../native/binding.js'
 import { invalidType } from './errors.js'
+import { refuseUnknown } from './known.js'
 import { defined, integer, milliseconds, object, text } from './options.js'
 
 const MOST = 0xffff_ffff
@@ -31,6 +32,7 @@ const times = ['authFailed', 'noAuth', 'timedOut', 'malformed', 'threshold', 'lo
 export function limits(value: AlknetLimits | undefined): NativeLimits | undefined {
   const given = object('options.limits', value)
   if (given === undefined) return undefined
+  refuseUnknown('options.limits', given, [...counts, 'loginTimeout', 'penalties', 'exempt'])
   const count = (name: (typeof counts)[number]) =>
     [name, integer(`options.limits.${name}`, given[name], 1, MOST)] as const
   return defined<NativeLimits>({
@@ -53,6 +55,7 @@ function penalties(value: false | AlknetPenalties | undefined) {
   if (typeof value !== 'object' || value === null) {
     throw invalidType('options.limits.penalties', 'false or an object', value)
   }
+  refuseUnknown('options.limits.penalties', value, times)
   // A penalty of 0 is none for that offence.
   const time = (name: (typeof times)[number]) =>
     [name, integer(`options.limits.penalties.${name}`, value[name], 0, LONGEST)] as const

@@ -20,6 +20,7 @@ import type {
 } from '../native/binding.js'
 import { busOptions } from './bus-options.js'
 import { AlknetError, invalidType, invalidValue } from './errors.js'
+import { CONNECT, FORWARDING, KEEPALIVE, RECONNECT, refuseUnknown, SERVE } from './known.js'
 import { limits } from './limits.js'
 import { checkPassphrase } from './passphrase.js'
 import { acme, tlsVersion } from './tls-options.js'
@@ -34,6 +35,7 @@ export function connectOptions(
   connectionString: string | undefined,
   options: AlknetConnectOptions,
 ): NativeConnectOptions {
+  refuseUnknown('options', options, CONNECT)
   const named = connectionString !== undefined || options.peer !== undefined
   const given = texts('options.server', options.server) ?? (named ? [] : serversOfEnvironment())
   // A connection string names its own.
@@ -110,6 +112,7 @@ export function reconnectOptions(given: AlknetSessionOptions['reconnect']): Nati
   if (typeof given !== 'object' || given === null) {
     throw invalidType(name, 'a boolean or an object', given)
   }
+  refuseUnknown(name, given, RECONNECT)
   return defined<NativeReconnect>({
     enabled: true,
     fromTheStart: boolean(`${name}.fromTheStart`, given.fromTheStart),
@@ -120,6 +123,7 @@ export function reconnectOptions(given: AlknetSessionOptions['reconnect']): Nati
 
 /** Checks the options of `serve()`. */
 export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
+  refuseUnknown('options', options, SERVE)
   const hostKey = key('options.hostKey', options.hostKey)
   const authorizedKeys = source('options.authorizedKeys', options.authorizedKeys)
   checkPassphrase('options.hostKeyPassphrase', options.hostKeyPassphrase)
@@ -163,6 +167,7 @@ function forwarding(
   if (typeof given !== 'object' || given === null) {
     throw invalidType(name, 'a boolean or an object', given)
   }
+  refuseUnknown(name, given, FORWARDING)
   return defined<NativeForwardPolicy>({
     tcp: boolean(`${name}.tcp`, given.tcp),
     unix: boolean(`${name}.unix`, given.unix),
@@ -254,6 +259,7 @@ function keepalive(value: AlknetConnectOptions['keepalive']) {
   if (typeof value !== 'object' || value === null) {
     throw invalidType('options.keepalive', 'false or an object', value)
   }
+  refuseUnknown('options.keepalive', value, KEEPALIVE)
   return {
     keepaliveInterval: milliseconds('options.keepalive.interval', value.interval),
     keepaliveCount: integer('options.keepalive.count', value.count, 1, MOST),
