@@ -103,6 +103,8 @@ pub struct ConnectOptions {
     pub host_key_alias: Option<String>,
     /// Whether a server that is not in `known_hosts` is refused (default) or written to the first file.
     pub trust: Trust,
+    /// With [`Trust::FirstUse`], the fingerprint (`SHA256:…`) of the one key that is accepted from an unknown server. Default: any.
+    pub first_use_key: Option<String>,
     /// For TLS: certificates in PEM form to trust instead of the public roots.
     pub tls_ca: Option<KeySource>,
     /// For TLS: the name that is asked for and that the certificate must have. Default: the host in `server`.
@@ -147,6 +149,7 @@ impl Default for ConnectOptions {
             known_hosts: None,
             host_key_alias: None,
             trust: Trust::default(),
+            first_use_key: None,
             tls_ca: None,
             tls_server_name: None,
             tls_min: TlsVersion::default(),
@@ -300,6 +303,7 @@ impl ConnectOptions {
         let alias = self.host_key_alias.clone().map(|host| HostPort { host, port: 22 });
         let name = alias.as_ref().unwrap_or(at);
         HostKeys::new(&self.host_keys, self.known_hosts.as_deref(), self.trust, name)
+            .map(|host_keys| host_keys.first_use_of(self.first_use_key.clone()))
     }
 
     /// Where to go by each transport: to the peer by iroh, and to the servers by all others.

@@ -137,6 +137,8 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
             known_hosts: options.known_hosts.map(all_given),
             host_key_alias: options.host_key_alias,
             trust: options.trust.map_or(Ok(default.trust), |text| text.parse())?,
+            // Who looks at a key passes it in `hostKeys`.
+            first_use_key: None,
             tls_ca: options.tls_ca.and_then(given),
             tls_server_name: options.tls_server_name,
             tls_min: tls_min(options.tls_min)?,

@@ -53,6 +53,8 @@ pub(crate) struct HostKeys {
     known: Option<Arc<KnownHosts>>,
     found: Found,
     trust: Trust,
+    /// The one key that first use accepts, when somebody has looked at it.
+    first: Option<String>,
     /// What was accepted last.
     accepted: Arc<Mutex<Option<Accepted>>>,
 }
@@ -90,7 +92,13 @@ impl HostKeys {
             return Err(Error::config("trust 'first-use' has no file to write new hosts to")
                 .hint("set knownHosts to the path of a file, which is made when it is not there"));
         }
-        Ok(Self { pins, known, found: Found::default(), trust, accepted: Arc::default() })
+        let (found, accepted) = (Found::default(), Arc::default());
+        Ok(Self { pins, known, found, trust, first: None, accepted })
+    }
+
+    /// The same, where first use accepts no key but the one with this fingerprint.
+    pub(crate) fn first_use_of(self, fingerprint: Option<String>) -> Self {
+        Self { first: fingerprint, ..self }
     }
 
     /// Accepts from now on this one key only, unless the files revoke it. A server that an authority answers for may have another,
@@ -191,6 +199,9 @@ impl HostKeys {
         }
         match (self.decide(&self.found, &shown), self.trust) {
             (Err(error), Trust::FirstUse) if error.code() == Code::HostKeyUnknown => {
+                if self.first.as_ref().is_some_and(|first| *first != shown.fingerprint) {
+                    return Err(shown.not_pinned());
+                }
                 self.record(shown).await
             }
             (Err(error), _) => Err(error),
@@ -346,5 +357,32 @@ impl Expected {
             Self::Fingerprint(_) => None,
             Self::Key(data) => Some(data.algorithm()),
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use russh::keys::PrivateKey;
+    use russh::keys::key::safe_rng;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn first_use_of_a_key_that_was_looked_at_accepts_no_other() {
+        let made = || PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
+        let (looked_at, other) = (made(), made());
+        let name = format!("alknet-first-{}-{:x}", std::process::id(), fastrand::u64(..));
+        let file = std::env::temp_dir().join(name);
+        let server = HostPort { host: "host".into(), port: 22 };
+        let files = [KeySource::Path(file.clone())];
+        let host_keys = HostKeys::new(&[], Some(&files), Trust::FirstUse, &server).unwrap();
+        let host_keys = host_keys.first_use_of(Some(fingerprint(looked_at.public_key())));
+        let error = host_keys.check("host:22", other.public_key()).await.unwrap_err();
+        assert_eq!(error.code(), Code::HostKeyChanged);
+        assert!(!file.exists());
+        assert!(host_keys.check("host:22", looked_at.public_key()).await.is_ok());
+        assert!(file.exists());
+        std::fs::remove_file(file).unwrap();
     }
 }

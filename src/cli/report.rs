@@ -37,7 +37,6 @@ impl Report {
     }
 
     /// Whether results are JSON.
-    #[cfg(unix)]
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
@@ -92,21 +91,25 @@ impl Report {
         let exit = Exit::from(error);
         let hint = error.help().map(in_own_words);
         if self.json {
-            let error = serde_json::json!({
+            let mut said = serde_json::json!({
                 "event": "error",
                 "code": error.code().as_str(),
                 "message": error.to_string(),
                 "hint": hint,
                 "exit": exit.code(),
             });
-            self.line(&error.to_string());
+            if let Some(unit) = &self.unit {
+                said["unit"] = unit.as_str().into();
+            }
+            self.line(&said.to_string());
         } else {
             // The names of the system are in their messages.
             let code = match error.code() {
                 Code::System(_) => String::new(),
                 code => format!(" [{}]", code.as_str()),
             };
-            say(&format!("{} {error}{code}", paint("error:")));
+            let unit = self.unit.as_ref().map(|unit| format!("{unit}: ")).unwrap_or_default();
+            say(&format!("{} {unit}{error}{code}", paint("error:")));
             if let Some(hint) = hint {
                 say(&format!("  {hint}"));
             }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 #[cfg(unix)]
 use super::background;
+use super::first_use;
 use super::peer::reach;
 use super::ready::ready;
 use super::stdio::stdio;
@@ -43,13 +44,32 @@ pub(in crate::cli) async fn connect(
     if background && !background::is_here() {
         return background::start(words, report, control).await;
     }
-    #[cfg(not(unix))]
-    drop(words);
-    let (to, wishes) = reach(&options.peer).await?;
+    let (mut to, wishes) = reach(&options.peer).await?;
+    // A unit of `alknet up` has no words, and shares its terminal with others.
+    let asks = !words.is_empty() && !report.is_json() && first_use::may_ask(&options.peer, &wishes);
+    match attempt(&to, options, &wishes, report, control).await {
+        Err(error) if asks => {
+            tokio::select! {
+                answered = first_use::ask(error, &mut to) => answered?,
+                () = control.draining() => return Ok(Exit::OK),
+            }
+            attempt(&to, options, &wishes, report, control).await
+        }
+        done => done,
+    }
+}
+
+async fn attempt(
+    to: &ConnectOptions,
+    options: &Connect,
+    wishes: &Wishes,
+    report: &Report,
+    control: &Control,
+) -> Result<Exit> {
     let working = async {
         match &options.stdio {
-            Some(target) => pipe(&to, target).await,
-            None => session(&to, options, &wishes, report, control).await,
+            Some(target) => pipe(to, target).await,
+            None => session(to, options, wishes, report, control).await,
         }
     };
     // A stream on standard input and output ends by its ends; for it a signal is the end.

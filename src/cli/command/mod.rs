@@ -7,6 +7,7 @@ mod completion;
 mod config;
 mod connect;
 mod doctor;
+mod first_use;
 #[cfg(unix)]
 mod forward;
 mod keys;
