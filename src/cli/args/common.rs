@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::auth::Trust;
+use crate::config::{TlsVersion, Transport};
 
 /// Whom to trust.
 #[derive(Args)]
@@ -29,4 +33,20 @@ pub(in crate::cli) struct Ready {
     /// Write a line to this open file descriptor when everything listens
     #[arg(long, value_name = "N", env = "ALKNET_READY_FD")]
     pub(in crate::cli) ready_fd: Option<i32>,
+}
+
+/// A transport by its name, which shells complete.
+pub(in crate::cli) fn transport() -> impl TypedValueParser<Value = Transport> {
+    let names = Transport::ALL.iter().map(|transport| transport.as_str());
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
+}
+
+/// A version of TLS, likewise.
+pub(in crate::cli) fn tls_version() -> impl TypedValueParser<Value = TlsVersion> {
+    PossibleValuesParser::new(["1.2", "1.3"]).try_map(|name| name.parse())
+}
+
+/// What becomes of unknown servers, likewise.
+pub(in crate::cli) fn trust() -> impl TypedValueParser<Value = Trust> {
+    PossibleValuesParser::new(["strict", "first-use"]).try_map(|name| name.parse())
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::KeyFiles;
-use super::common::TlsTrust;
+use super::common::{TlsTrust, tls_version, transport, trust};
 use crate::auth::Trust;
 use crate::config::{Family, TlsVersion, Transport};
 
@@ -23,7 +23,7 @@ pub(in crate::cli) struct Peer {
     #[arg(short, long, env = "ALKNET_PORT")]
     pub(in crate::cli) port: Option<u16>,
     /// How bytes travel; several are tried in this order [default: tcp]
-    #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_parser = transport(), value_delimiter = ',')]
     pub(in crate::cli) transport: Vec<Transport>,
     /// Servers to go through, in this order; or none
     #[arg(
@@ -73,15 +73,15 @@ pub(in crate::cli) struct Peer {
     #[arg(long, value_name = "PATH", env = "ALKNET_KNOWN_HOSTS")]
     pub(in crate::cli) known_hosts: Vec<PathBuf>,
     /// What becomes of a server that no known_hosts file names: strict refuses it, first-use accepts and writes it down once [default: strict]
-    #[arg(long, value_name = "HOW", env = "ALKNET_TRUST")]
+    #[arg(long, value_name = "HOW", env = "ALKNET_TRUST", value_parser = trust())]
     pub(in crate::cli) trust: Option<Trust>,
     #[command(flatten)]
     pub(in crate::cli) trusted: TlsTrust,
     /// For tls and wss: the name that the certificate must have [default: that of the server]
     #[arg(long, value_name = "NAME", env = "ALKNET_TLS_SERVER_NAME")]
     pub(in crate::cli) tls_server_name: Option<String>,
-    /// For tls and wss: the oldest TLS that is spoken, 1.2 or 1.3
-    #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN")]
+    /// For tls and wss: the oldest TLS that is spoken
+    #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN", value_parser = tls_version())]
     pub(in crate::cli) tls_min: TlsVersion,
     /// For tls and wss: take any certificate; the host key is checked all the same
     #[arg(long, env = "ALKNET_INSECURE")]

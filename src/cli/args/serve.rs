@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::KeyFiles;
-use super::common::{Ready, TlsCertificate};
+use super::common::{Ready, TlsCertificate, tls_version, transport};
 use crate::config::{TlsVersion, Transport};
 
 const EXAMPLES: &str = "\
@@ -49,7 +49,7 @@ pub(in crate::cli) struct Serve {
     )]
     pub(in crate::cli) listen: Vec<String>,
     /// How bytes travel; repeatable [default: tcp]
-    #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", env = "ALKNET_TRANSPORT", value_parser = transport(), value_delimiter = ',')]
     pub(in crate::cli) transport: Vec<Transport>,
     #[command(flatten)]
     pub(in crate::cli) certificate: TlsCertificate,
@@ -74,8 +74,8 @@ pub(in crate::cli) struct Serve {
     /// Where the authority may write to: an address of mail [default: none]
     #[arg(long, value_name = "MAIL", env = "ALKNET_ACME_CONTACT", requires = "acme_domain")]
     pub(in crate::cli) acme_contact: Option<String>,
-    /// For tls and wss: the oldest TLS that is spoken, 1.2 or 1.3
-    #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN")]
+    /// For tls and wss: the oldest TLS that is spoken
+    #[arg(long, value_name = "VERSION", default_value = "1.3", env = "ALKNET_TLS_MIN", value_parser = tls_version())]
     pub(in crate::cli) tls_min: TlsVersion,
     /// For tls and wss: have who does not speak SSH see a web server
     #[arg(long, env = "ALKNET_STEALTH")]

@@ -1,5 +1,6 @@
 //! `alknet completion`: scripts for shells, and the manual page, from the same grammar.
 
+use clap::Command;
 use clap_complete::{Shell, generate};
 
 use crate::cli::args::{Completion, CompletionKind};
@@ -28,16 +29,37 @@ pub(in crate::cli) fn completion(options: &Completion, report: &Report) -> Resul
 
 /// One page with every command, as man(1) shows it.
 fn manual(out: &mut Vec<u8>) -> Result<()> {
-    let failed = |e| Error::system("write", "the manual page", e);
     let mut grammar = grammar();
     grammar.build();
-    clap_mangen::Man::new(grammar.clone()).render(out).map_err(failed)?;
-    for command in grammar.get_subcommands().filter(|command| command.get_name() != "help") {
-        let name = format!("alknet {}", command.get_name());
-        let page = clap_mangen::Man::new(command.clone().display_name(name));
-        page.render_name_section(out).map_err(failed)?;
-        page.render_synopsis_section(out).map_err(failed)?;
-        page.render_options_section(out).map_err(failed)?;
+    clap_mangen::Man::new(grammar.clone()).render(out).map_err(unwritten)?;
+    described(&grammar, "alknet", out)
+}
+
+/// The commands below one, without the options that every command has.
+fn described(command: &Command, above: &str, out: &mut Vec<u8>) -> Result<()> {
+    let seen = |inner: &&Command| inner.get_name() != "help" && !inner.is_hide_set();
+    for inner in command.get_subcommands().filter(seen) {
+        let name = format!("{above} {}", inner.get_name());
+        let own = inner.clone().mut_args(|arg| {
+            let everywhere =
+                arg.is_global_set() || matches!(arg.get_id().as_str(), "help" | "version");
+            let hidden = arg.is_hide_set() || everywhere;
+            arg.hide(hidden)
+        });
+        let page = clap_mangen::Man::new(own.display_name(&name));
+        page.render_name_section(out).map_err(unwritten)?;
+        page.render_synopsis_section(out).map_err(unwritten)?;
+        if inner.get_arguments().any(|arg| !arg.is_global_set()) {
+            page.render_options_section(out).map_err(unwritten)?;
+        }
+        if inner.get_after_help().is_some() {
+            page.render_extra_section(out).map_err(unwritten)?;
+        }
+        described(inner, &name, out)?;
     }
     Ok(())
+}
+
+fn unwritten(e: std::io::Error) -> Error {
+    Error::system("write", "the manual page", e)
 }
