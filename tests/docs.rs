@@ -115,6 +115,16 @@ fn examples_in_the_readme_are_the_files_that_the_tests_run() {
     assert_eq!(readme.matches("```js\n").count(), shown, "README.md has code that no test runs");
 }
 
+/// The anchors of a page, as GitHub makes them of headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let kept = |sign: &char| sign.is_alphanumeric() || matches!(sign, ' ' | '-' | '_');
+    headings
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+        .map(|title| title.chars().filter(kept).collect::<String>().replace(' ', "-"))
+        .collect()
+}
+
 #[test]
 fn links_between_pages_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -124,12 +134,15 @@ fn links_between_pages_lead_somewhere() {
     for page in pages.filter(|path| path.extension().is_some_and(|found| found == "md")) {
         let text = fs::read_to_string(&page).expect("a page");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = link.split('#').next().unwrap_or_default();
-            if file.is_empty() || file.contains("://") {
+            if link.contains("://") {
                 continue;
             }
-            let target = page.parent().expect("its folder").join(file);
-            assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let folder = page.parent().expect("its folder");
+            let target = if file.is_empty() { page.clone() } else { folder.join(file) };
+            let there = anchor.is_empty()
+                || fs::read_to_string(&target).is_ok_and(|text| anchors(&text).contains(anchor));
+            assert!(target.exists() && there, "{}: {link} leads nowhere", page.display());
         }
     }
 }
