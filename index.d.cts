@@ -1156,8 +1156,8 @@ export type AlknetPhase =
 export class AlknetError extends Error {
   /** For tests and wrappers: alknet makes its own. */
   constructor(code: string, message: string, details?: AlknetErrorDetails)
-  /** One of {@link AlknetErrorCode}, or a system code such as `ECONNREFUSED`. */
-  readonly code: string
+  /** One of {@link AlknetErrorCode}, which editors complete, or a system code such as `ECONNREFUSED`. */
+  readonly code: AlknetErrorCode | (string & Record<never, never>)
   /** How far the attempt got. */
   readonly phase?: AlknetPhase
   /** What to do about it, when that is known. */

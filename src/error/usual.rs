@@ -16,6 +16,8 @@ pub(super) fn help(error: &Error) -> Option<&'static str> {
         ("ECONNREFUSED", Some(Phase::Tcp), _) => {
             "nothing listens on that port: see whether the server runs, and whether that is its port"
         }
+        // It is known, and has no address of the family that was asked for.
+        ("ENOTFOUND", _, _) if error.to_string().contains("(no IPv") => return None,
         ("ENOTFOUND", Some(Phase::Dns), _) => {
             "no such name is known here: see how it is spelt, and whether names are looked up at all"
         }
