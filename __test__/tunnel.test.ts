@@ -610,7 +610,7 @@ describe('alknet tunnel host, its SSH proxy', () => {
     }
     const none = run('tunnel', 'ssh', '6', '--proxy-port', `${port}`)
     const { code, stderr } = await none.exit
-    expect([code, stderr]).toEqual([6, 'error: Task 6 not found.\n'])
+    expect([code, stderr]).toEqual([6, 'error: Task 6 not found. [ERR_ALKNET_CHANNEL_REJECTED]\n'])
     const config = spawnSync(program, ['tunnel', 'ssh-config', '5', '--proxy-port', `${port}`], {
       env,
     })
