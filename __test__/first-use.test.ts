@@ -12,7 +12,7 @@ let count = 0
 /** `alknet connect` in a terminal, at a server that this file knows nothing of, and where it would be written down. */
 async function newcomer(...args: string[]) {
   const { server, hostKey } = await serveAlknet()
-  const knownHosts = path.join(scratch(), `known_hosts_${(count += 1)}`)
+  const knownHosts = path.join(scratch(), `known_hosts_${count++}`)
   const words = ['connect', server, '-i', (await clientKey()).path, '--known-hosts', knownHosts]
   const connect = () => sit([alknetProgram, ...words, ...args], { cols: 200, env: plainEnv })
   return { connect, knownHosts, fingerprint: hostKey.fingerprint }

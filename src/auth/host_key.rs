@@ -361,7 +361,6 @@ impl Expected {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test")]
 mod tests {
     use russh::keys::PrivateKey;
     use russh::keys::key::safe_rng;
