@@ -148,7 +148,10 @@ export interface AlknetConnectOptions {
    * comes back. With a `proxy`, the first is reached through it. `error.hop` names the one that something was wrong with.
    */
   jump?: string | AlknetJump | readonly (string | AlknetJump)[]
-  /** For `tls` and `wss`: the authorities to trust instead of the public ones, as PEM: path or Buffer. */
+  /**
+   * For `tls` and `wss`: the authorities to trust instead of the public ones, as PEM: path or Buffer. They may vouch for the relay of `iroh`
+   * too, besides the public ones.
+   */
   tlsCa?: KeySource
   /** For `tls` and `wss`: the name that is asked for and that the certificate must have. Default: the host in `server`. */
   tlsServerName?: string
@@ -613,6 +616,8 @@ export interface AlknetServeOptions {
   irohKey?: string
   /** Iroh: a relay by which the server can be reached too, `'https://host'`. Default: none. */
   irohRelay?: string
+  /** Iroh: authorities that may vouch for the relay's certificate besides the public ones, as PEM: path or Buffer. */
+  tlsCa?: KeySource
   /**
    * Host private key, OpenSSH format: path or Buffer. Without it a fresh Ed25519 key is made in memory. Ed25519, ECDSA, or
    * RSA from 3,072 bits; a file must be readable by its owner only.
@@ -879,6 +884,11 @@ export interface AlknetLimits {
   maxRefusedOpens?: number
   /** Requests for remote forwards of one session in a second; beyond, that session alone is slowed down. Default 50. */
   maxRequests?: number
+  /**
+   * Iroh: how long a server may have neither its relay nor a connection before its endpoint is built anew, with the same id and port, ms.
+   * Each time that did not help it is twice as long, up to ten times as long in all. Default 60 000.
+   */
+  relayTimeout?: number
   /** What connections that do not log in cost their source. Default as in {@link AlknetPenalties}; `false` costs nothing. */
   penalties?: false | AlknetPenalties
   /**
@@ -913,6 +923,8 @@ export interface AlknetServerEvents {
   connection: [stream: AlknetStream, info: ConnectionInfo]
   /** What `AlknetServer.acme` says has changed. */
   acme: [status: AlknetAcmeStatus]
+  /** What `AlknetServer.relay` says has changed. */
+  relay: [status: AlknetRelayStatus]
   /** The server and all its sessions are closed, once. */
   close: []
 }
@@ -929,6 +941,18 @@ export interface AlknetAcmeStatus {
    * Why the last attempt failed; `undefined` once one has succeeded. `ERR_ALKNET_TLS` with what the authority said, or a code of the way
    * there, such as `ECONNREFUSED`. The certificate that was there is shown on.
    */
+  error: AlknetError | undefined
+}
+
+/** How the relay of a server that listens by iroh stands. */
+export interface AlknetRelayStatus {
+  /** `options.irohRelay`. */
+  url: string
+  /** Whether the server is connected to it, so that peers find it there. */
+  connected: boolean
+  /** How often the endpoint was built anew because it had neither the relay nor a peer, see `limits.relayTimeout`. */
+  rebuilt: number
+  /** Why it is not connected, as far as that is known: `EHOSTUNREACH`. `undefined` while it is. */
   error: AlknetError | undefined
 }
 
@@ -952,6 +976,8 @@ export interface AlknetServer extends EventEmitter<AlknetServerEvents>, AsyncDis
   readonly bus: AlknetEventTarget | undefined
   /** How the certificate of `options.acmeDomain` stands; `undefined` without it. The event `'acme'` tells of changes. */
   readonly acme: AlknetAcmeStatus | undefined
+  /** How the relay of `options.irohRelay` stands; `undefined` without it, or without iroh. The event `'relay'` tells of changes. */
+  readonly relay: AlknetRelayStatus | undefined
   /** What the server has done so far. */
   metrics(): AlknetServerMetrics
   /** Where counters are served for Prometheus, as `host:port`; `undefined` without `options.metrics`. */
@@ -988,7 +1014,10 @@ export interface AlknetConnection {
   info: ConnectionInfo
 }
 
-/** Starts a server. Rejects with `EADDRINUSE`, `EACCES`, `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`. */
+/**
+ * Starts a server. With `irohRelay`, peers find it there as soon as this resolves; a relay that does not answer holds it up for 3 s, and is
+ * tried further, see `AlknetServer.relay`. Rejects with `EADDRINUSE`, `EACCES`, `ERR_ALKNET_KEY_INVALID`, `ERR_ALKNET_CONFIG`.
+ */
 export function serve(options: AlknetServeOptions): Promise<AlknetServer>
 
 // ---------------------------------------------------------------------------------------------- forwarders

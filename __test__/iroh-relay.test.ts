@@ -7,7 +7,7 @@ import { clientKey } from './support/keys.js'
 import { startTcp } from './support/net.js'
 import { describeWith } from './support/peers.js'
 import { startMicrosocks, startTinyproxy } from './support/proxies.js'
-import { startCounting, startRelay } from './support/relay.js'
+import { startRelay, startWay } from './support/relay.js'
 
 const login = { user: 'me', password: 'p.ss-word' }
 
@@ -38,7 +38,7 @@ async function whom({ endpointId: peer = '', hostKeyFingerprint: hostKeys }: Alk
 describeWith('iroh-relay', 'a relay of the makers of iroh', () => {
   it('leads to a peer of which nothing but the id is known', async () => {
     const relay = await startRelay()
-    const way = await startCounting(relay)
+    const way = await startWay(relay)
     const server = await startServer({ transport: 'iroh', irohRelay: relay.url })
     expect(server.connectionString).toContain(`relay=${relay.url}`)
     const accepted = nextConnection(server)
@@ -47,14 +47,14 @@ describeWith('iroh-relay', 'a relay of the makers of iroh', () => {
     await say(client, stream, 'there')
     await say(stream, client, 'and back')
     expect([client.info.transport, stream.info.transport]).toEqual(['iroh', 'iroh'])
-    expect(way.bytes()).toBeGreaterThan(0)
+    expect(way.bytes).toBeGreaterThan(0)
   })
 
   for (const { peer, start } of proxies) {
     describeWith(peer, `behind ${peer}`, () => {
       it('carries every byte, for no other way leads through the proxy', async () => {
         const relay = await startRelay()
-        const [way, { url: proxy }] = [await startCounting(relay), await start({ login })]
+        const [way, { url: proxy }] = [await startWay(relay), await start({ login })]
         const server = await startServer({ transport: 'iroh', irohRelay: relay.url })
         const accepted = nextConnection(server)
         const [irohRelay, irohAddress] = [way.url, server.addresses]
@@ -63,7 +63,7 @@ describeWith('iroh-relay', 'a relay of the makers of iroh', () => {
         const { stream } = await accepted
         await Promise.all([send(client, 2 * MiB), receive(stream, 2 * MiB)])
         await Promise.all([send(stream, 2 * MiB), receive(client, 2 * MiB)])
-        expect(way.bytes()).toBeGreaterThan(4 * MiB)
+        expect(way.bytes).toBeGreaterThan(4 * MiB)
       })
     })
   }

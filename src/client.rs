@@ -36,7 +36,7 @@ use crate::target::{HostPort, Target};
 #[cfg(feature = "tls")]
 use crate::transport::TlsTrust;
 #[cfg(feature = "iroh")]
-use crate::transport::iroh::{IrohWay, StartBridge};
+use crate::transport::iroh::{IrohWay, Relay, StartBridge};
 use crate::transport::{Outward, way};
 
 use attempt::{Attempt, Path};
@@ -285,7 +285,7 @@ impl ConnectOptions {
                 return Err(Error::config(message).hint("leave jump out, or name the server"));
             }
             if place.transport == Transport::Iroh {
-                return self.path_to_peer(leg, server, &place.at.host);
+                return self.path_to_peer(leg, server, &place.at.host, settings);
             }
             if place.at.port == 0 {
                 return Err(Error::config("the server's port must be 1 to 65535"));
@@ -336,9 +336,16 @@ impl ConnectOptions {
 
     /// By iroh. Its host key is known by the endpoint id.
     #[cfg(feature = "iroh")]
-    fn path_to_peer(&self, leg: &Leg, server: usize, peer: &str) -> Result<Path> {
-        let (relay, proxy) = (self.iroh_relay.as_deref(), self.proxy.clone());
-        let by = proxy.clone().map(|proxy| (proxy, bridge as StartBridge));
+    fn path_to_peer(
+        &self,
+        leg: &Leg,
+        server: usize,
+        peer: &str,
+        settings: &Outward,
+    ) -> Result<Path> {
+        let relay = self.iroh_relay.as_deref().map(|url| Relay::new(url, settings.ca()));
+        let relay = relay.transpose()?;
+        let by = self.proxy.clone().map(|proxy| (proxy, bridge as StartBridge));
         let way = IrohWay::new(peer, &self.iroh_addresses, relay, by)?;
         let name = HostPort { host: way.id(), port: 22 };
         let host_keys = self.host_keys_of(&name)?;
@@ -346,7 +353,7 @@ impl ConnectOptions {
     }
 
     #[cfg(not(feature = "iroh"))]
-    fn path_to_peer(&self, _leg: &Leg, _server: usize, _peer: &str) -> Result<Path> {
+    fn path_to_peer(&self, _: &Leg, _: usize, _: &str, _: &Outward) -> Result<Path> {
         Err(crate::transport::no_iroh())
     }
 

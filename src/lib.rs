@@ -53,7 +53,9 @@ pub use client::{
 };
 #[cfg(feature = "ws")]
 pub use client::{Tunnel, TunnelOptions};
-pub use config::{AcmeOptions, AcmeStatus, Bind, Family, PortForwardSpec, TlsVersion, Transport};
+pub use config::{
+    AcmeOptions, AcmeStatus, Bind, Family, PortForwardSpec, RelayStatus, TlsVersion, Transport,
+};
 pub use error::{Code, Error, Phase, Refusal, Result, posix_name};
 pub use forward::ForwardMetrics;
 pub use server::{Authorize, BusOptions, EventBus, ForwardPolicy, ServeOptions, Server, serve};

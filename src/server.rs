@@ -14,14 +14,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Gate, HostKey, KeyLists, KeyRing, Locked, Papers, wipe_stack};
-use crate::config::{AcmeStatus, Transport};
+use crate::config::{AcmeStatus, RelayStatus, Transport};
 use crate::error::{Error, Result};
 use crate::event::BusMetrics;
 use crate::scope::Scope;
-use crate::ssh::{Backlog, Observer, Policy, ServerConfigs, SessionSettings, Stream};
+use crate::ssh::{Backlog, Events, Observer, Policy, ServerConfigs, SessionSettings, Stream};
 
 use admit::accept_all;
 use bus::Bus;
@@ -38,6 +38,9 @@ pub(crate) use tunnel::{
 
 /// How long `close` waits for sessions to say good-bye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long `serve` waits for its relay: so long may relays take to answer when the iroh crate looks which there are.
+const RELAY_LIMIT: Duration = Duration::from_secs(3);
 
 /// How often the file of authorised keys is looked at. With the 2 s that a session may take to close, a key that is taken out
 /// is out after 5 s (reference table).
@@ -62,7 +65,8 @@ pub struct Server {
     metrics: Option<SocketAddr>,
 }
 
-/// Starts listening.
+/// Starts listening. With a relay, peers find the server there as soon as this is done; a relay that does not answer holds it up for 3 s, and is
+/// tried further, see [`Server::relay`].
 ///
 /// # Errors
 /// `ERR_ALKNET_CONFIG`, `ERR_ALKNET_KEY_INVALID`; `EADDRINUSE`, `EACCES` and other system codes.
@@ -72,7 +76,8 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let scope = Scope::new();
     let (key, keys) = load_keys(options, &scope).await?;
     let front = Front::open(options, &scope).await?;
-    let (listeners, bindings) = front.listen(options, &scope).await?;
+    // The future of an endpoint is deep, and compilers give up on one that is within too many.
+    let (listeners, bindings) = Box::pin(front.listen(options, &scope)).await?;
     let addresses: Vec<_> = bindings.listening.iter().map(|(_, address)| *address).collect();
     let forwarding = options
         .forwarding
@@ -106,7 +111,7 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
     let metrics = metrics::answer(options.metrics.as_deref(), bus.as_ref(), &scope).await?;
     let accepting = accept_all(listeners, &gate, &policy, &scope);
     front.begin(&scope);
-    Ok(Server {
+    let server = Server {
         scope,
         accepting,
         channels,
@@ -120,7 +125,9 @@ pub async fn serve(options: &ServeOptions) -> Result<Server> {
         backlog,
         bus,
         metrics,
-    })
+    };
+    server.meet_relay().await;
+    Ok(server)
 }
 
 fn session_settings(options: &ServeOptions) -> Result<SessionSettings> {
@@ -192,9 +199,39 @@ impl Server {
         self.front.acme()
     }
 
-    /// Sets who is told of arrivals, and by [`crate::Events::FINISHED`] of every change of [`Server::acme`].
+    /// How the relay of [`ServeOptions::iroh_relay`] stands; `None` without it, and for a server that does not listen by iroh.
+    pub fn relay(&self) -> Option<RelayStatus> {
+        self.bindings.status.as_ref().map(|status| status.borrow().clone())
+    }
+
+    /// Told of every change of [`Server::relay`] from now on.
+    pub(crate) fn relay_changes(&self) -> Option<watch::Receiver<RelayStatus>> {
+        let mut status = self.bindings.status.clone();
+        status.iter_mut().for_each(watch::Receiver::mark_unchanged);
+        status
+    }
+
+    /// Waits for the relay, so long as may be.
+    async fn meet_relay(&self) {
+        let Some(mut status) = self.relay_changes() else { return };
+        let connected = status.wait_for(|status| status.connected);
+        if tokio::time::timeout(RELAY_LIMIT, connected).await.is_err() {
+            tracing::warn!("the relay does not answer yet; it is tried further");
+        }
+    }
+
+    /// Sets who is told of arrivals, by [`Events::FINISHED`] of every change of [`Server::acme`], and by [`Events::CHANGED`] of those of
+    /// [`Server::relay`].
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         self.front.observe(&observer);
+        if let Some(mut status) = self.relay_changes() {
+            let observer = Arc::clone(&observer);
+            self.scope.spawn(async move {
+                while status.changed().await.is_ok() {
+                    observer.notify(Events::CHANGED);
+                }
+            });
+        }
         self.backlog.observe(observer);
     }
 

@@ -22,6 +22,8 @@ export const WRITABLE = 2
 export const FINISHED = 4
 /** The object is over. Comes once, and last. */
 export const CLOSED = 8
+/** Of a server: how its relay stands has changed. */
+export const CHANGED = 16
 
 type Listener = (mask: number) => void
 

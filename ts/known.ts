@@ -65,6 +65,7 @@ export const SERVE = names<AlknetServeOptions>({
   transport: true,
   irohKey: true,
   irohRelay: true,
+  tlsCa: true,
   hostKey: true,
   hostKeyPassphrase: true,
   authorizedKeys: true,

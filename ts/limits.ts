@@ -32,12 +32,19 @@ const times = ['authFailed', 'noAuth', 'timedOut', 'malformed', 'threshold', 'lo
 export function limits(value: AlknetLimits | undefined): NativeLimits | undefined {
   const given = object('options.limits', value)
   if (given === undefined) return undefined
-  refuseUnknown('options.limits', given, [...counts, 'loginTimeout', 'penalties', 'exempt'])
+  refuseUnknown('options.limits', given, [
+    ...counts,
+    'loginTimeout',
+    'relayTimeout',
+    'penalties',
+    'exempt',
+  ])
   const count = (name: (typeof counts)[number]) =>
     [name, integer(`options.limits.${name}`, given[name], 1, MOST)] as const
   return defined<NativeLimits>({
     ...Object.fromEntries(counts.map(count)),
     loginTimeout: milliseconds('options.limits.loginTimeout', given.loginTimeout),
+    relayTimeout: milliseconds('options.limits.relayTimeout', given.relayTimeout),
     ...penalties(given.penalties),
     exempt: exempt(given.exempt),
   })

@@ -131,6 +131,7 @@ export function serveOptions(options: AlknetServeOptions): NativeServeOptions {
     listen: texts('options.listen', options.listen),
     irohKey: text('options.irohKey', options.irohKey),
     irohRelay: text('options.irohRelay', options.irohRelay),
+    tlsCa: optionalSource('options.tlsCa', options.tlsCa),
     transport: transports('options.transport', options.transport),
     hostKeyPath: hostKey.path,
     hostKey: hostKey.contents,

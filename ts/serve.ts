@@ -10,12 +10,13 @@ import type { NativeServer } from '../native/binding.js'
 import { acmeStatus } from './acme-status.js'
 import { ServerBus } from './bus.js'
 import { ConnectionIterator } from './connection-iterator.js'
-import { CLOSED, doorbell, FINISHED, READABLE, Slot, WRITABLE } from './doorbell.js'
+import { CHANGED, CLOSED, doorbell, FINISHED, READABLE, Slot, WRITABLE } from './doorbell.js'
 import { AlknetError, invalidType } from './errors.js'
 import { native } from './native.js'
 import { abortSignal, boolean, object, serveOptions } from './options.js'
 import { passphrase, wiping } from './passphrase.js'
 import { settle } from './pending.js'
+import { relayStatus } from './relay-status.js'
 import { setSender } from './senders.js'
 import { AlknetStream } from './stream.js'
 
@@ -112,6 +113,10 @@ class AlknetServer
     return acmeStatus(this.#native.acme())
   }
 
+  get relay(): contract.AlknetRelayStatus | undefined {
+    return relayStatus(this.#native.relay())
+  }
+
   metrics(): contract.AlknetServerMetrics {
     const bus = this.#bus.metrics()
     return bus === undefined ? {} : { bus }
@@ -166,6 +171,7 @@ class AlknetServer
       if (mask & READABLE) this.#pull()
       if (mask & WRITABLE) this.#bus.answerAll()
       if (mask & FINISHED && this.acme) this.emit('acme', this.acme)
+      if (mask & CHANGED && this.relay) this.emit('relay', this.relay)
     } finally {
       if (mask & CLOSED) this.#onClosed()
     }

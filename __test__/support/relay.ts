@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -7,8 +6,9 @@ import { freePort, startTcp } from './net.js'
 import { peerPath } from './peers.js'
 import { type Program, start } from './program.js'
 import { listening } from './proxies.js'
+import type { Certificate } from './transports.js'
 
-/** A relay of iroh on loopback, without TLS. */
+/** A relay of iroh on loopback. */
 export interface Relay {
   /** `irohRelay` of both ends. */
   url: string
@@ -16,36 +16,62 @@ export interface Relay {
   program: Program
 }
 
-/** Starts the relay that the makers of iroh publish. */
-export async function startRelay(at?: number): Promise<Relay> {
+/** Starts the relay that the makers of iroh publish, with TLS if there is a certificate. */
+export async function startRelay(at?: number, tls?: Certificate): Promise<Relay> {
   for (let attempt = 1; ; attempt += 1) {
     const port = at ?? (await freePort())
     const config = join(scratch(), `relay.${port}.toml`)
-    writeFileSync(config, `http_bind_addr = "127.0.0.1:${port}"\nenable_metrics = false\n`)
-    const program = start(peerPath('iroh-relay'), ['--dev', '--config-path', config])
+    const text = tls ? await secured(port, tls) : `http_bind_addr = "127.0.0.1:${port}"`
+    writeFileSync(config, `enable_metrics = false\n${text}\n`)
+    const mode = tls ? [] : ['--dev']
+    const program = start(peerPath('iroh-relay'), [...mode, '--config-path', config])
     const answers = await Promise.race([listening(port), program.exit.then(() => false)])
-    if (answers) return { url: `http://127.0.0.1:${port}`, port, program }
+    const url = tls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`
+    if (answers) return { url, port, program }
     // Another took the port meanwhile.
     if (attempt === 5) throw new Error(`no relay: ${program.stderr}`)
   }
 }
 
-/** A way to a relay that counts what goes over it, both ways. */
-export async function startCounting(relay: Relay): Promise<{ url: string; bytes: () => number }> {
-  let bytes = 0
+/** Without QUIC, for which it would need a port that clients expect. */
+async function secured(port: number, { tlsCert, tlsKey }: Certificate): Promise<string> {
+  return [
+    `http_bind_addr = "127.0.0.1:${await freePort()}"`,
+    'enable_quic_addr_discovery = false',
+    '[tls]',
+    `https_bind_addr = "127.0.0.1:${port}"`,
+    'hostname = "localhost"',
+    'cert_mode = "Manual"',
+    `manual_cert_path = "${tlsCert}"`,
+    `manual_key_path = "${tlsKey}"`,
+  ].join('\n')
+}
+
+/** A way to a relay, which counts what goes over it in both directions. */
+export interface Way {
+  url: string
+  bytes: number
+  /** Whether it leads there. Connections that come while it does not are heard, and never answered. */
+  leads: boolean
+}
+
+export async function startWay(relay: Relay): Promise<Way> {
+  const way: Way = { url: '', bytes: 0, leads: true }
   const { port } = await startTcp((socket) => {
+    if (!way.leads) return void socket.resume()
     const far = connect(relay.port, '127.0.0.1')
     for (const [from, to] of [
       [socket, far],
       [far, socket],
     ] as const) {
       from.on('data', (chunk) => {
-        bytes += chunk.length
+        way.bytes += chunk.length
       })
       from.on('error', () => to.destroy())
       from.pipe(to)
     }
-    void once(socket, 'close').then(() => far.destroy())
+    socket.on('close', () => far.destroy())
   })
-  return { url: `http://127.0.0.1:${port}`, bytes: () => bytes }
+  way.url = `http://127.0.0.1:${port}`
+  return way
 }

@@ -17,6 +17,7 @@ mod limits;
 mod options;
 mod own_bus;
 mod pending;
+mod relay;
 mod runtime;
 mod server;
 mod session;

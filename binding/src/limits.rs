@@ -25,6 +25,7 @@ pub struct NativeLimits {
     pub max_pending_per_session: Option<u32>,
     pub max_refused_opens: Option<u32>,
     pub max_requests: Option<u32>,
+    pub relay_timeout: Option<u32>,
     /// False for none at all.
     pub has_penalties: Option<bool>,
     pub penalties: Option<NativePenalties>,
@@ -77,6 +78,7 @@ impl From<NativeLimits> for Limits {
             ),
             max_refused_opens: given.max_refused_opens.unwrap_or(default.max_refused_opens),
             max_requests: given.max_requests.unwrap_or(default.max_requests),
+            relay_timeout: millis(given.relay_timeout, default.relay_timeout),
             penalties: match given.has_penalties {
                 Some(false) => None,
                 _ => Some(given.penalties.map_or_else(Penalties::default, Into::into)),

@@ -10,6 +10,7 @@ use crate::acme::NativeAcmeStatus;
 use crate::bell::{Bell, Doorbell};
 use crate::bus::{Asked, NativeBusMetrics, NativeQuestion};
 use crate::pending::{Pending, PendingUnit};
+use crate::relay::NativeRelayStatus;
 use crate::runtime::{conversation, runtime};
 use crate::stream::NativeStream;
 
@@ -50,6 +51,12 @@ impl NativeServer {
     #[napi]
     pub fn acme(&self) -> Option<NativeAcmeStatus> {
         self.server.acme().map(Into::into)
+    }
+
+    /// How the relay stands; the bell rings `CHANGED` when that has changed.
+    #[napi]
+    pub fn relay(&self) -> Option<NativeRelayStatus> {
+        self.server.relay().map(Into::into)
     }
 
     /// A stream to the bus; `null` without one.

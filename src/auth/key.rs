@@ -42,7 +42,7 @@ impl KeySource {
     ///
     /// # Errors
     /// `ERR_ALKNET_KEY_INVALID` for a file that is none or that others may read; the system's own failure.
-    #[cfg(feature = "ws")]
+    #[cfg(any(feature = "iroh", feature = "ws"))]
     pub(crate) fn contents(&self, is_secret: bool) -> Result<Zeroizing<Vec<u8>>> {
         match self {
             Self::Memory(bytes) => Ok(bytes.clone()),

@@ -42,6 +42,9 @@ pub struct Limits {
     pub max_refused_opens: u32,
     /// Requests for remote forwards of one session in a second; then the session is slowed down to that. Default 50.
     pub max_requests: u32,
+    /// By iroh: how long a server may have neither its relay nor a connection before its endpoint is built anew, with the same key and
+    /// port. Each time that did not help it is twice as long, up to ten times as long in all. Default 60 s.
+    pub relay_timeout: Duration,
     /// Time for which a source that misbehaved is refused; `None` never refuses one for that.
     pub penalties: Option<Penalties>,
     /// Addresses and networks (`192.0.2.0/24`) to which no bound per source and no penalty applies. Default none.
@@ -85,6 +88,7 @@ impl Default for Limits {
             max_pending_per_session: 128,
             max_refused_opens: 200,
             max_requests: 50,
+            relay_timeout: Duration::from_secs(60),
             penalties: Some(Penalties::default()),
             exempt: Vec::new(),
         }
@@ -127,6 +131,7 @@ impl Limits {
             ("max_pending_per_session", self.max_pending_per_session == 0),
             ("max_refused_opens", self.max_refused_opens == 0),
             ("max_requests", self.max_requests == 0),
+            ("relay_timeout", self.relay_timeout.is_zero()),
         ];
         match zero.iter().find(|(_, is_zero)| *is_zero) {
             Some((name, _)) => Err(Error::config(format!("the limit {name} must not be 0"))),

@@ -56,6 +56,13 @@ impl Report {
         }
     }
 
+    /// An event for programs, of which the log tells people.
+    pub(super) fn quiet_event(&self, name: &str, fields: Value) {
+        if self.json {
+            self.event(name, fields, "");
+        }
+    }
+
     /// A result: an object with `--json`, else its text.
     pub(super) fn result(&self, value: &Value, text: &str) {
         self.line(&if self.json { value.to_string() } else { text.to_owned() });

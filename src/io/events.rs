@@ -21,6 +21,8 @@ impl Events {
     pub const FINISHED: Self = Self(4);
     /// The stream is over.
     pub const CLOSED: Self = Self(8);
+    /// Of a server: what [`crate::Server::relay`] says has changed.
+    pub const CHANGED: Self = Self(16);
 
     /// The set as bits.
     pub const fn bits(self) -> u8 {

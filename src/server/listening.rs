@@ -2,14 +2,18 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use tokio::sync::watch;
+
 use super::ServeOptions;
 #[cfg(feature = "iroh")]
 use crate::auth::endpoint_key;
-use crate::config::{Place, Places, Transport};
+use crate::config::{Place, Places, RelayStatus, Transport};
 use crate::error::{Error, Result};
 use crate::io::EndpointId;
 use crate::listen::Listener;
 use crate::scope::Scope;
+#[cfg(feature = "iroh")]
+use crate::transport::iroh::{Relay, listen as listen_as_peer};
 use crate::transport::{Arrival, Bound, Inward, listen};
 
 /// Where a server is to be found.
@@ -22,6 +26,8 @@ pub(super) struct Bindings {
     direct: Vec<SocketAddr>,
     /// The relay of `endpoint`.
     relay: Option<String>,
+    /// How that stands.
+    pub(super) status: Option<watch::Receiver<RelayStatus>>,
 }
 
 impl Bindings {
@@ -77,11 +83,7 @@ pub(super) async fn bind_all(
                     "a server has one endpoint id: give one address for iroh",
                 ));
             }
-            Transport::Iroh => {
-                let (bound, id, direct) = listen_by_iroh(options, place, scope).await?;
-                (all.endpoint, all.direct) = (Some(id), direct);
-                bound
-            }
+            Transport::Iroh => listen_by_iroh(options, place, scope, &mut all).await?,
             _ => listen(port, settings).await?,
         };
         listeners.extend(bound.listeners);
@@ -98,13 +100,20 @@ async fn listen_by_iroh(
     options: &ServeOptions,
     place: &Place,
     scope: &Scope,
-) -> Result<(Bound<Arrival>, EndpointId, Vec<SocketAddr>)> {
+    all: &mut Bindings,
+) -> Result<Bound<Arrival>> {
     let (path, insecure) = (options.iroh_key.clone(), options.insecure_permissions);
     let own = scope.blocking(move || endpoint_key(path.as_deref(), insecure)).await??;
+    let ca = options.tls_ca.clone();
+    let read = move || ca.map(|source| source.contents(false)).transpose();
+    let ca = scope.blocking(read).await??;
     let relay = options.iroh_relay.as_deref();
+    let relay = relay.map(|url| Relay::new(url, ca.as_ref().map(|pem| &pem[..]))).transpose()?;
     let key = (&*own.secret, own.held);
-    let found = crate::transport::iroh::listen(&place.at, key, relay, scope).await?;
-    Ok((found.bound.plain(), found.id, found.direct))
+    let patience = options.limits.relay_timeout;
+    let found = listen_as_peer(&place.at, key, relay, patience, scope).await?;
+    (all.endpoint, all.direct, all.status) = (Some(found.id), found.direct, found.status);
+    Ok(found.bound.plain())
 }
 
 #[cfg(not(feature = "iroh"))]
@@ -112,6 +121,7 @@ async fn listen_by_iroh(
     _options: &ServeOptions,
     _place: &Place,
     _scope: &Scope,
-) -> Result<(Bound<Arrival>, EndpointId, Vec<SocketAddr>)> {
+    _all: &mut Bindings,
+) -> Result<Bound<Arrival>> {
     Err(crate::transport::no_iroh())
 }

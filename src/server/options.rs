@@ -21,6 +21,8 @@ pub struct ServeOptions {
     pub iroh_key: Option<PathBuf>,
     /// The relay by which iroh can be reached too, as a URL. Default `None`: no relay.
     pub iroh_relay: Option<String>,
+    /// PEM certificates that vouch for the relay's TLS besides the public authorities. Default `None`.
+    pub tls_ca: Option<KeySource>,
     /// The host key; made afresh when missing. The file must be readable by its owner only. RSA: 3,072 bits at least.
     pub host_key: Option<KeySource>,
     /// The host key's passphrase, if it has one.
@@ -80,6 +82,7 @@ impl Default for ServeOptions {
             transport: Vec::new(),
             iroh_key: None,
             iroh_relay: None,
+            tls_ca: None,
             host_key: None,
             host_key_passphrase: None,
             host_certificate: None,

@@ -62,6 +62,17 @@ pub(crate) struct Outward {
     pub(crate) trust: TlsTrust,
 }
 
+impl Outward {
+    /// PEM certificates of authorities that the user named.
+    #[cfg(feature = "iroh")]
+    pub(crate) fn ca(&self) -> Option<&[u8]> {
+        #[cfg(feature = "tls")]
+        return self.trust.ca.as_deref();
+        #[cfg(not(feature = "tls"))]
+        None
+    }
+}
+
 /// What a server's transports need besides an address.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "TCP needs nothing of it"))]

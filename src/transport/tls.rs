@@ -152,14 +152,27 @@ fn roots(trust: &TlsTrust) -> Result<RootCertStore> {
         return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let added = certificate.ok().and_then(|one| roots.add(one).ok());
-        added.ok_or_else(|| Error::config("tlsCa has a certificate that cannot be read"))?;
-    }
-    if roots.is_empty() {
-        return Err(Error::config("tlsCa has no certificate in PEM form"));
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|_| unreadable())?;
     }
     Ok(roots)
+}
+
+/// Those of a `tlsCa`, one at least.
+///
+/// # Errors
+/// `ERR_ALKNET_CONFIG`.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    let all = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|_| unreadable())?;
+    match all.is_empty() {
+        true => Err(Error::config("tlsCa has no certificate in PEM form")),
+        false => Ok(all),
+    }
+}
+
+fn unreadable() -> Error {
+    Error::config("tlsCa has a certificate that cannot be read")
 }
 
 fn server_name(name: &str) -> Result<ServerName<'static>> {

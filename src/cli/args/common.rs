@@ -11,7 +11,7 @@ use crate::config::{TlsVersion, Transport};
 /// Whom to trust.
 #[derive(Args)]
 pub(in crate::cli) struct TlsTrust {
-    /// For TLS: a PEM file with the authorities to trust instead of the public ones
+    /// For TLS: a PEM file with the authorities to trust instead of the public ones; for a relay of iroh, besides them
     #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
     pub(in crate::cli) tls_ca: Option<PathBuf>,
 }

@@ -73,7 +73,7 @@ const GROUPS: &[(&[&str], &str, &[&str])] = &[
         "Certificates by ACME",
         &["acme_domain", "acme_directory", "acme_ca", "acme_cache", "acme_contact"],
     ),
-    (&["serve"], "Iroh", &["iroh_key", "iroh_relay"]),
+    (&["serve"], "Iroh", &["iroh_key", "iroh_relay", "tls_ca"]),
     (&["serve"], "Limits", &["max_auth_attempts", "max_connections_per_ip"]),
 ];
 

@@ -92,6 +92,9 @@ pub(in crate::cli) struct Serve {
     /// A relay by which iroh can be reached too [default: none]
     #[arg(long, value_name = "URL", env = "ALKNET_IROH_RELAY")]
     pub(in crate::cli) iroh_relay: Option<String>,
+    /// A PEM file with authorities that may vouch for the relay besides the public ones
+    #[arg(long, value_name = "PATH", env = "ALKNET_TLS_CA")]
+    pub(in crate::cli) tls_ca: Option<PathBuf>,
     /// Let nobody through: clients log in and reach nothing
     #[arg(long, env = "ALKNET_NO_FORWARDING", help_heading = "What clients may do")]
     pub(in crate::cli) no_forwarding: bool,

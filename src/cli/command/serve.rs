@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::passphrase::passphrase;
 use super::peer::proxy;
@@ -12,7 +13,7 @@ use crate::cli::Control;
 use crate::cli::args::Serve;
 use crate::cli::exit::Exit;
 use crate::cli::report::Report;
-use crate::config::AcmeOptions;
+use crate::config::{AcmeOptions, RelayStatus};
 use crate::error::Result;
 use crate::server::{BusOptions, ForwardPolicy, ServeOptions, Server, serve as start};
 
@@ -24,7 +25,12 @@ pub(in crate::cli) async fn serve(
     report: &Report,
     control: &Control,
 ) -> Result<Exit> {
-    let server = start(&serve_options(options).await?).await?;
+    let wanted = serve_options(options).await?;
+    let server = tokio::select! {
+        started = Box::pin(start(&wanted)) => started?,
+        () = control.draining() => return Ok(Exit::OK),
+    };
+    let mut relay = server.relay_changes();
     let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
     report.event(
         "listening",
@@ -41,6 +47,7 @@ pub(in crate::cli) async fn serve(
         ),
     );
     tell_endpoint(&server, report);
+    tell_relay(&server, report);
     if let Some(address) = server.metrics_address() {
         let fields = json!({ "kind": "metrics", "addresses": [address.to_string()] });
         report.event("listening", fields, &format!("metrics at http://{address}/metrics"));
@@ -53,6 +60,7 @@ pub(in crate::cli) async fn serve(
         tokio::select! {
             () = control.draining() => break,
             () = control.reloaded() => reload(&server, report).await,
+            () = changed(&mut relay) => tell_relay(&server, report),
         }
     }
     server.drain(DRAIN).await;
@@ -85,6 +93,7 @@ async fn serve_options(options: &Serve) -> Result<ServeOptions> {
         transport: options.transport.clone(),
         iroh_key: options.iroh_key.clone(),
         iroh_relay: options.iroh_relay.clone(),
+        tls_ca: options.tls_ca.clone().map(KeySource::Path),
         tls_cert: options.certificate.tls_cert.clone().map(KeySource::Path),
         tls_key: options.certificate.tls_key.clone().map(KeySource::Path),
         acme: acme(options),
@@ -115,6 +124,27 @@ fn tell_endpoint(server: &Server, report: &Report) {
     if let Some(id) = server.endpoint_id() {
         report.event("endpoint", json!({ "endpointId": id }), &format!("iroh endpoint ID: {id}"));
     }
+}
+
+/// The log tells people.
+fn tell_relay(server: &Server, report: &Report) {
+    let Some(status) = server.relay() else { return };
+    let error = status
+        .error
+        .map(|error| json!({ "code": error.code().as_str(), "message": error.to_string() }));
+    let RelayStatus { url, connected, rebuilt, .. } = status;
+    let fields = json!({ "url": url, "connected": connected, "rebuilt": rebuilt, "error": error });
+    report.quiet_event("relay", fields);
+}
+
+/// Ready when what is watched has changed.
+async fn changed(relay: &mut Option<watch::Receiver<RelayStatus>>) {
+    if let Some(relay) = relay
+        && relay.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn acme(options: &Serve) -> Option<AcmeOptions> {

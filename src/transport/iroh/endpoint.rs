@@ -1,15 +1,18 @@
 //! Endpoints: a server's own, and the one that all sessions of a process dial from.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use iroh::endpoint::{Builder, NetReportConfig, QuicTransportConfig, presets};
-use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl, SecretKey};
+use iroh::{Endpoint, RelayMap, RelayMode, RelayUrl, SecretKey, Watcher};
 use tokio::net::lookup_host;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Mutex;
 
+use super::home::{Home, Plan};
+use super::relay::Relay;
 use super::{ALPN, Bridge, StartBridge};
 use crate::dial::Proxy;
 use crate::error::{Code, Error, Phase, Result};
@@ -17,7 +20,7 @@ use crate::scope::Scope;
 use crate::target::HostPort;
 
 /// How long the peers of an endpoint that goes may take to hear of it (reference table: iroh).
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Silence after which a peer is gone, whatever SSH's own keepalive says.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
@@ -25,6 +28,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// What one peer may send before it is read: of its stream, and in all (reference table: iroh).
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// Attempts in a row after which an endpoint whose relay is not there is not dialled from any more: with the pauses between them about a
+/// minute (reference table: iroh).
+const MOST_FAILED: u32 = 3;
 
 /// Uses whose key is remembered: a process has one, or one for each relay that it goes by.
 const MOST_KEPT: usize = 64;
@@ -42,7 +49,7 @@ struct Dialling {
 #[derive(PartialEq, Eq)]
 struct Use {
     runtime: Id,
-    relay: Option<RelayUrl>,
+    relay: Option<Relay>,
     proxy: Option<Proxy>,
 }
 
@@ -51,9 +58,43 @@ pub(super) struct Shared {
     pub(super) endpoint: Endpoint,
     scope: Scope,
     bridge: Option<Bridge>,
+    /// Streams there are.
+    pub(super) streams: AtomicUsize,
+    /// Attempts to dial from it that failed, since the last that did not.
+    failed: AtomicU32,
+}
+
+/// An attempt to dial. Dropped before it is told to have succeeded, it has failed.
+pub(super) struct Dial<'a>(Option<&'a Shared>);
+
+impl Dial<'_> {
+    pub(super) fn succeeded(mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.failed.store(0, Relaxed);
+        }
+    }
+}
+
+impl Drop for Dial<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.failed.fetch_add(1, Relaxed);
+        }
+    }
 }
 
 impl Shared {
+    pub(super) fn dial(&self) -> Dial<'_> {
+        Dial(Some(self))
+    }
+
+    /// Whether it has led nowhere for long: its relay is not there, nor any stream, and the last attempts have failed.
+    fn is_stuck(&self) -> bool {
+        self.failed.load(Relaxed) >= MOST_FAILED
+            && self.streams.load(Relaxed) == 0
+            && !self.endpoint.home_relay_status().get().iter().any(|relay| relay.is_connected())
+    }
+
     /// Ready when the proxy has failed to lead to the relay, `since` then.
     pub(super) async fn bridge_failure(&self, since: Instant) -> Error {
         let Some(mut failed) = self.bridge.as_ref().map(|bridge| bridge.failed.clone()) else {
@@ -83,14 +124,17 @@ impl Drop for Shared {
 
 /// The endpoint to dial from. Its key is the process's own: who logs in is proved by SSH.
 pub(super) async fn dialling(
-    relay: Option<&RelayUrl>,
+    relay: Option<&Relay>,
     proxy: Option<&(Proxy, StartBridge)>,
 ) -> Result<Arc<Shared>> {
     let through = proxy.map(|(proxy, _)| proxy.clone());
     let fit = Use { runtime: Handle::current().id(), relay: relay.cloned(), proxy: through };
     let mut known = DIALLING.lock().await;
     let found = known.iter().position(|dialling| dialling.fit == fit);
-    let found = found.map(|at| known.remove(at));
+    // Others still dial from one that is stuck: with its key, the two would take the relay from each other.
+    let found = found.map(|at| known.remove(at)).filter(|found| {
+        found.shared.upgrade().is_none_or(|shared| relay.is_none() || !shared.is_stuck())
+    });
     if let Some(found) = found.as_ref().and_then(|found| found.shared.upgrade())
         && !found.endpoint.is_closed()
     {
@@ -102,12 +146,12 @@ pub(super) async fn dialling(
         return Ok(found);
     }
     let key = found.map_or_else(SecretKey::generate, |found| found.key);
-    let mut builder = builder(key.clone(), relay);
+    let mut builder = builder(key.clone(), relay, true)?;
     let bridge = match (proxy, relay) {
         (Some((proxy, start)), Some(relay)) => {
             // Nobody else on this machine is to use it: a fresh key is as good as any password.
             let password = SecretKey::generate().public().to_string();
-            let bridge = start(proxy.clone(), place_of(relay)?, password).await?;
+            let bridge = start(proxy.clone(), relay.place()?, password).await?;
             let url: RelayUrl =
                 bridge.url.parse().map_err(|_| Error::config("the proxy has no URL"))?;
             builder = through_proxy(builder, relay, url);
@@ -128,37 +172,28 @@ pub(super) async fn dialling(
 pub(super) async fn listening(
     at: &HostPort,
     key: &[u8; 32],
-    relay: Option<&RelayUrl>,
+    relay: Option<Relay>,
+    patience: Duration,
     scope: &Scope,
-) -> Result<Arc<Shared>> {
+) -> Result<Home> {
     let found = lookup_host((at.host.as_str(), at.port)).await;
     let address: Option<SocketAddr> = found.ok().and_then(|mut all| all.next());
     let address = address.ok_or_else(|| {
         let message = format!("getaddrinfo ENOTFOUND {}", at.host);
         Error::new(Code::System("ENOTFOUND"), message).at(Phase::Listen).by("getaddrinfo")
     })?;
-    let failed = |e: &dyn std::fmt::Display| {
-        Error::new(Code::System("EADDRINUSE"), format!("listen {at} for iroh: {e}"))
-            .at(Phase::Listen)
-            .by("listen")
-            .address(&at.host, at.port)
-    };
-    let builder = builder(SecretKey::from_bytes(key), relay).clear_ip_transports();
-    let builder = builder.bind_addr(address).map_err(|e| failed(&e))?;
-    bind(builder, scope, None).await.map_err(|e| failed(&e))
+    let (key, scope) = (SecretKey::from_bytes(key), scope.clone());
+    Home::new(Plan { address, key, relay, scope }, patience).await
 }
 
-fn builder(key: SecretKey, relay: Option<&RelayUrl>) -> Builder {
-    let relays = relay.map_or(RelayMode::Disabled, |relay| {
-        let mut config = RelayConfig::from(relay.clone());
-        // Without TLS it has no QUIC either, and to look for that costs seconds before the relay is used.
-        config.quic = config.quic.filter(|_| relay.scheme() == "https");
-        RelayMode::Custom(RelayMap::from(config))
-    });
+/// With `quic` the relay is asked first thing which address it sees, if it can be.
+pub(super) fn builder(key: SecretKey, relay: Option<&Relay>, quic: bool) -> Result<Builder> {
+    let relays = relay
+        .map_or(RelayMode::Disabled, |relay| RelayMode::Custom(RelayMap::from(relay.config(quic))));
     let mut reports = NetReportConfig::default();
     // Else the relay's host is asked for a page in the clear.
     reports.captive_portal_check = false;
-    let quic = QuicTransportConfig::builder()
+    let streams = QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(1_u32.into())
         .max_concurrent_uni_streams(0_u32.into())
         .stream_receive_window(STREAM_WINDOW.into())
@@ -166,31 +201,33 @@ fn builder(key: SecretKey, relay: Option<&RelayUrl>) -> Builder {
         .send_window(CONNECTION_WINDOW.into())
         .max_idle_timeout(IDLE_LIMIT.try_into().ok())
         .build();
-    Endpoint::builder(presets::Minimal)
+    let builder = Endpoint::builder(presets::Minimal)
         .secret_key(key)
         .alpns(vec![ALPN.to_vec()])
         .relay_mode(relays)
         .net_report_config(reports)
-        .transport_config(quic)
+        .transport_config(streams);
+    match relay {
+        Some(relay) => relay.trusted(builder),
+        None => Ok(builder),
+    }
 }
 
 /// Everything by the relay, and nothing past the proxy: no UDP, no look-up of the relay's name.
-fn through_proxy(builder: Builder, relay: &RelayUrl, proxy: RelayUrl) -> Builder {
-    let relays = RelayMap::from(RelayConfig::new(relay.clone(), None));
+fn through_proxy(builder: Builder, relay: &Relay, proxy: RelayUrl) -> Builder {
+    let relays = RelayMap::from(relay.config(false));
     builder.clear_ip_transports().relay_mode(RelayMode::Custom(relays)).proxy_url(proxy.into())
 }
 
-/// Host and port of a relay, as its client asks a proxy for them.
-fn place_of(relay: &RelayUrl) -> Result<HostPort> {
-    let host = relay.host_str().unwrap_or_default();
-    let port = relay.port_or_known_default().unwrap_or_default();
-    HostPort::parse(&format!("{host}:{port}"), None)
-}
-
-async fn bind(builder: Builder, scope: &Scope, bridge: Option<Bridge>) -> Result<Arc<Shared>> {
+pub(super) async fn bind(
+    builder: Builder,
+    scope: &Scope,
+    bridge: Option<Bridge>,
+) -> Result<Arc<Shared>> {
     let endpoint = builder.bind().await.map_err(|e| {
         Error::new(Code::System("EADDRNOTAVAIL"), format!("cannot bind an endpoint: {e}"))
             .at(Phase::Tcp)
     })?;
-    Ok(Arc::new(Shared { endpoint, scope: scope.clone(), bridge }))
+    let (streams, failed) = (AtomicUsize::new(0), AtomicU32::new(0));
+    Ok(Arc::new(Shared { endpoint, scope: scope.clone(), bridge, streams, failed }))
 }

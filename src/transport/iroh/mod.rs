@@ -4,6 +4,8 @@
 //! exists for its peer only once it has bytes.
 
 mod endpoint;
+mod home;
+mod relay;
 mod stream;
 
 use std::any::Any;
@@ -17,12 +19,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use iroh::endpoint::{Connection, IncomingAddr};
-use iroh::{EndpointAddr, PublicKey, RelayUrl};
+use iroh::{EndpointAddr, PublicKey};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{Bound, Way};
-use crate::config::Transport;
+use crate::config::{RelayStatus, Transport};
 use crate::dial::Proxy;
 use crate::error::{Code, Error, Phase, Result};
 use crate::io::{Connected, EndpointId, Ends};
@@ -31,6 +33,8 @@ use crate::scope::Scope;
 use crate::target::HostPort;
 
 use endpoint::{Shared, dialling, listening};
+use home::Home;
+pub(crate) use relay::Relay;
 use stream::QuicStream;
 
 /// What both ends say they speak (RFC 7301).
@@ -62,20 +66,19 @@ pub(crate) type StartBridge = fn(Proxy, HostPort, String) -> BoxFuture<'static, 
 pub(crate) struct IrohWay {
     peer: PublicKey,
     addresses: Vec<SocketAddr>,
-    relay: Option<RelayUrl>,
+    relay: Option<Relay>,
     proxy: Option<(Proxy, StartBridge)>,
 }
 
 impl IrohWay {
     /// # Errors
-    /// `ERR_ALKNET_CONFIG` for what is no endpoint id or relay, or when nothing leads there.
+    /// `ERR_ALKNET_CONFIG` for what is no endpoint id, or when nothing leads there.
     pub(crate) fn new(
         peer: &str,
         addresses: &[SocketAddr],
-        relay: Option<&str>,
+        relay: Option<Relay>,
         proxy: Option<(Proxy, StartBridge)>,
     ) -> Result<Self> {
-        let relay = relay.map(parse_relay).transpose()?;
         if relay.is_none() && addresses.is_empty() {
             return Err(Error::config("an endpoint id alone does not say where its peer is")
                 .hint("give irohAddress or irohRelay, or the connection string of the server"));
@@ -105,13 +108,15 @@ impl IrohWay {
     async fn connect_from(&self, shared: Arc<Shared>) -> Result<Connected> {
         let mut peer = EndpointAddr::new(self.peer);
         if let Some(relay) = &self.relay {
-            peer = peer.with_relay_url(relay.clone());
+            peer = peer.with_relay_url(relay.url.clone());
         }
         // Through a proxy there are no other ways than the relay.
         let direct = self.addresses.iter().filter(|_| self.proxy.is_none());
         let peer = direct.fold(peer, |peer, address| peer.with_ip_addr(*address));
+        let dial = shared.dial();
         let connection = shared.endpoint.connect(peer, ALPN).await.map_err(|e| self.failed(&e))?;
         let (send, recv) = connection.open_bi().await.map_err(|e| self.failed(&e))?;
+        dial.succeeded();
         let ends = ends(&connection, None);
         Ok(Connected { io: Box::new(QuicStream::new(send, recv, connection, shared)), ends })
     }
@@ -140,16 +145,19 @@ impl Way for IrohWay {
 pub(crate) async fn listen(
     at: &HostPort,
     (key, held): (&[u8; 32], Option<File>),
-    relay: Option<&str>,
+    relay: Option<Relay>,
+    patience: Duration,
     scope: &Scope,
 ) -> Result<Listening> {
-    let relay = relay.map(parse_relay).transpose()?;
-    let shared = listening(at, key, relay.as_ref(), scope).await?;
-    let addresses = shared.endpoint.bound_sockets();
-    let id = EndpointId(*shared.endpoint.id().as_bytes());
-    let direct = shared.endpoint.addr().ip_addrs().copied().collect();
-    let listener = Box::new(IrohListener { shared, greeted: FuturesUnordered::new(), _held: held });
-    Ok(Listening { bound: Bound { listeners: vec![listener], addresses }, id, direct })
+    let home = listening(at, key, relay, patience, scope).await?;
+    let first = home.shared().map(|shared| &shared.endpoint);
+    let first = first.ok_or_else(|| Error::config("there is no endpoint"))?;
+    let addresses = first.bound_sockets();
+    let id = EndpointId(*first.id().as_bytes());
+    let direct = first.addr().ip_addrs().copied().collect();
+    let status = home.status();
+    let listener = Box::new(IrohListener { home, greeted: FuturesUnordered::new(), _held: held });
+    Ok(Listening { bound: Bound { listeners: vec![listener], addresses }, id, direct, status })
 }
 
 /// What listens, and how it is found.
@@ -158,13 +166,15 @@ pub(crate) struct Listening {
     pub(crate) id: EndpointId,
     /// Of the interfaces that it listens on.
     pub(crate) direct: Vec<SocketAddr>,
+    /// Of the relay, if there is one.
+    pub(crate) status: Option<watch::Receiver<RelayStatus>>,
 }
 
 type Greeting = BoxFuture<'static, Option<(Connection, Option<SocketAddr>)>>;
 
 /// Peers whose key is proved. Their handshakes go on in `accept`, which is always being polled.
 struct IrohListener {
-    shared: Arc<Shared>,
+    home: Home,
     greeted: FuturesUnordered<Greeting>,
     _held: Option<File>,
 }
@@ -174,14 +184,12 @@ impl Listener for IrohListener {
         async {
             loop {
                 let room = self.greeted.len() < MOST_GREETED;
+                let idle = self.greeted.is_empty();
                 tokio::select! {
-                    arrived = self.shared.endpoint.accept(), if room => match arrived {
-                        Some(arrived) => self.greet(arrived),
-                        None => return Err(io::ErrorKind::NotConnected.into()),
-                    },
+                    arrived = self.home.arrival(room, idle) => self.greet(arrived),
                     Some(greeted) = self.greeted.next() => {
-                        if let Some((connection, remote)) = greeted {
-                            return Ok(self.arrival(connection, remote));
+                        if let (Some((connection, remote)), Some(shared)) = (greeted, self.home.shared()) {
+                            return Ok(arrival(connection, remote, Arc::clone(shared)));
                         }
                     }
                 }
@@ -206,19 +214,19 @@ impl IrohListener {
         let connection = greeting.map(move |done| Some((done.ok()?.ok()?, remote)));
         self.greeted.push(connection.boxed());
     }
+}
 
-    fn arrival(&self, connection: Connection, remote: Option<SocketAddr>) -> Incoming {
-        let ends = ends(&connection, remote);
-        let (shared, known) = (Arc::clone(&self.shared), ends.clone());
-        let handshake = async move {
-            let (send, recv) = connection.accept_bi().await.map_err(|e| {
-                Error::system("accept", "a peer's stream", io::Error::from(e)).at(Phase::Tcp)
-            })?;
-            let io = Box::new(QuicStream::new(send, recv, connection, shared));
-            Ok(Connected { io, ends: known })
-        };
-        Incoming { ends, handshake: handshake.boxed() }
-    }
+fn arrival(connection: Connection, remote: Option<SocketAddr>, shared: Arc<Shared>) -> Incoming {
+    let ends = ends(&connection, remote);
+    let known = ends.clone();
+    let handshake = async move {
+        let (send, recv) = connection.accept_bi().await.map_err(|e| {
+            Error::system("accept", "a peer's stream", io::Error::from(e)).at(Phase::Tcp)
+        })?;
+        let io = Box::new(QuicStream::new(send, recv, connection, shared));
+        Ok(Connected { io, ends: known })
+    };
+    Incoming { ends, handshake: handshake.boxed() }
 }
 
 /// `remote` is where the peer was when it arrived; it may move.
@@ -236,15 +244,6 @@ fn parse_id(text: &str) -> Result<PublicKey> {
         false => plain.parse(),
     };
     parsed.map_err(|e| Error::config(format!("peer {text:?} is no endpoint id: {e}")))
-}
-
-fn parse_relay(text: &str) -> Result<RelayUrl> {
-    let bad = |why: &str| Error::config(format!("irohRelay {text:?}: {why}"));
-    let url: RelayUrl = text.parse().map_err(|_| bad("is no URL"))?;
-    match matches!(url.scheme(), "http" | "https") && url.host_str().is_some() {
-        true => Ok(url),
-        false => Err(bad("must be https://host or http://host")),
-    }
 }
 
 #[cfg(test)]
@@ -278,12 +277,12 @@ mod tests {
         let proxy: Proxy = "http://proxy:1".parse().unwrap();
         let no_bridge: StartBridge = |_, _, _| async { Err(Error::config("none")) }.boxed();
         let proxy = || Some((proxy.clone(), no_bridge));
-        let relay = Some("https://relay.example");
+        let relay = || Some(Relay::new("https://relay.example", None).unwrap());
         assert!(IrohWay::new(&id, &here, None, None).is_ok());
-        assert!(IrohWay::new(&id, &[], relay, proxy()).is_ok());
+        assert!(IrohWay::new(&id, &[], relay(), proxy()).is_ok());
         assert!(IrohWay::new(&id, &[], None, None).is_err());
         assert!(IrohWay::new(&id, &here, None, proxy()).is_err());
-        assert!(IrohWay::new(&id, &[], Some("relay.example"), None).is_err());
+        assert!(Relay::new("relay.example", None).is_err());
         assert!(IrohWay::new("no id", &here, None, None).is_err());
     }
 }

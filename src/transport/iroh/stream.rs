@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
@@ -25,7 +26,7 @@ pub(super) struct QuicStream {
     /// After the end was sent: ready when the peer has everything.
     delivered: Option<BoxFuture<'static, ()>>,
     code: u32,
-    _endpoint: Arc<Shared>,
+    endpoint: Arc<Shared>,
 }
 
 impl QuicStream {
@@ -35,7 +36,8 @@ impl QuicStream {
         connection: Connection,
         endpoint: Arc<Shared>,
     ) -> Self {
-        Self { send, recv, connection, delivered: None, code: DONE, _endpoint: endpoint }
+        endpoint.streams.fetch_add(1, Relaxed);
+        Self { send, recv, connection, delivered: None, code: DONE, endpoint }
     }
 }
 
@@ -84,5 +86,6 @@ impl Io for QuicStream {
 impl Drop for QuicStream {
     fn drop(&mut self) {
         self.connection.close(self.code.into(), b"");
+        self.endpoint.streams.fetch_sub(1, Relaxed);
     }
 }
