@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("known_hosts", known_hosts),
     ("private_key", private_key),
     ("revoked_keys", revoked_keys),
+    ("spare", spare),
     ("target", target),
     #[cfg(feature = "ws")]
     ("tunnel", tunnel),
@@ -110,6 +111,11 @@ pub fn envelope(data: &[u8]) {
 /// What a peer says before SSH begins. The first byte says how it is cut.
 pub fn greeting(data: &[u8]) {
     ssh::greeting(&pieces(data));
+}
+
+/// What comes first on a channel that was opened in advance, in pieces.
+pub fn spare(data: &[u8]) {
+    ssh::spare(&pieces(data));
 }
 
 /// An expected host key.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alknet::event::{DEFAULT_MAX_FRAME, Decoder, Envelope, encode};
-use alknet::{ConnectOptions, Target};
+use alknet::{ConnectOptions, ForwardPolicy, ServeOptions, Target};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use russh::client;
@@ -77,6 +77,28 @@ async fn both_ends_identify_themselves_as_the_page_says() {
         let (line, failed) = tokio::join!(heard, alknet::connect(&options, &target));
         assert_eq!(line, expected);
         assert!(failed.is_err(), "nobody answered");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_spare_channel_is_named_and_answered_as_the_page_says() {
+    watched(async {
+        let forwarding = Some(ForwardPolicy::default());
+        let host = Host::with(ServeOptions { forwarding, ..ServeOptions::default() }).await;
+        let handle = host.foreigner(Some("SSH-2.0-alknet_0")).await;
+        let opened = handle.channel_open_direct_tcpip("alknet-spare", 0, "127.0.0.1", 0);
+        let mut spare = opened.await.expect("a spare channel").into_stream();
+        let examples = examples("Spare channels");
+        let (header, answer) = (digits(&examples[0]), digits(&examples[1]));
+        let header: Vec<_> = (0..header.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&header[at..at + 2], 16).expect("a byte"))
+            .collect();
+        spare.write_all(&header).await.expect("a write");
+        let mut said = Vec::new();
+        spare.read_to_end(&mut said).await.expect("an answer");
+        assert_eq!(hex(&said), answer);
     })
     .await;
 }

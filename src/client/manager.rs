@@ -16,8 +16,9 @@ use super::attempt::Attempt;
 use super::lanes::Lanes;
 use super::{ConnectOptions, Metrics, Reconnect, RemoteForwarder, Standing};
 use crate::backoff::Backoff;
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Early};
 use crate::error::{Code, Error, Phase, Result};
+use crate::io::Io;
 use crate::scope::Scope;
 use crate::ssh::{Events, Observer, Session, Stream, Traffic};
 use crate::target::Target;
@@ -222,30 +223,62 @@ impl Shared {
         origin: Option<SocketAddr>,
         limit: Duration,
     ) -> Result<Stream> {
-        let opened = self.open_on_some(target, origin, limit).await;
-        let counter = if opened.is_ok() { &self.opened } else { &self.refused };
-        counter.fetch_add(1, Ordering::Relaxed);
+        let deadline = Instant::now() + limit;
+        let opened = loop {
+            let (session, left) = match self.chosen(deadline).await {
+                Ok(chosen) => chosen,
+                Err(e) => break Err(e),
+            };
+            match session.opener().open(target, origin, left).await {
+                Err(_) if self.may_retry(&session) => {}
+                done => break done,
+            }
+        };
+        self.count(&opened);
         opened
     }
 
-    async fn open_on_some(
+    /// The same for an asker that hears no answer. One that is still to come is not counted.
+    pub(super) async fn open_early(
         &self,
         target: &Target,
         origin: Option<SocketAddr>,
+        asker: &mut dyn Io,
         limit: Duration,
-    ) -> Result<Stream> {
+    ) -> Result<Early> {
         let deadline = Instant::now() + limit;
-        loop {
-            let session =
-                self.session_by(deadline.min(Instant::now() + self.reconnect.wait)).await?;
-            let session = if self.reconnect.enabled { self.lanes.choose(session) } else { session };
-            let left = deadline.saturating_duration_since(Instant::now());
-            match session.opener().open(target, origin, left).await {
-                // Lost under the request, before any byte of the stream was sent: the next session can have it.
-                Err(_) if session.is_over() && self.reconnect.enabled => {}
-                done => return done,
+        let opened = loop {
+            let (session, left) = match self.chosen(deadline).await {
+                Ok(chosen) => chosen,
+                Err(e) => break Err(e),
+            };
+            match session.opener().open_early(target, origin, asker, left).await {
+                Err(_) if self.may_retry(&session) => {}
+                done => break done,
             }
+        };
+        if !matches!(opened, Ok(Early { answer: Some(_), .. })) {
+            self.count(&opened);
         }
+        opened
+    }
+
+    /// Counts an answer.
+    pub(super) fn count<T>(&self, answer: &Result<T>) {
+        let counter = if answer.is_ok() { &self.opened } else { &self.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The session for the next stream, and how long it may take to open.
+    async fn chosen(&self, deadline: Instant) -> Result<(Arc<Session>, Duration)> {
+        let session = self.session_by(deadline.min(Instant::now() + self.reconnect.wait)).await?;
+        let session = if self.reconnect.enabled { self.lanes.choose(session) } else { session };
+        Ok((session, deadline.saturating_duration_since(Instant::now())))
+    }
+
+    /// Lost under the request, before any byte of the stream was sent: the next session can have it.
+    fn may_retry(&self, session: &Session) -> bool {
+        session.is_over() && self.reconnect.enabled
     }
 
     /// Refuses what the session of the moment would not lead to.

@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 
 use super::ChannelManager;
 use super::manager::Shared;
-use crate::dial::{Dialer, Direct};
+use crate::dial::{Dialer, Direct, Early};
 use crate::error::Result;
-use crate::io::Connected;
+use crate::io::{Connected, Io};
 use crate::ssh::{ANSWER_LIMIT, Session};
 use crate::target::Target;
 
@@ -63,6 +63,26 @@ impl Dialer for Supervised {
         origin: Option<SocketAddr>,
     ) -> BoxFuture<'a, Result<Connected>> {
         async move { Ok(self.0.open(target, origin, ANSWER_LIMIT).await?.into()) }.boxed()
+    }
+
+    fn dial_early<'a>(
+        &'a self,
+        target: &'a Target,
+        origin: Option<SocketAddr>,
+        asker: &'a mut dyn Io,
+    ) -> BoxFuture<'a, Result<Early>> {
+        async move {
+            let shared = Arc::clone(&self.0);
+            let early = shared.open_early(target, origin, asker, ANSWER_LIMIT).await?;
+            let Early { stream, sent, answer: Some(answer) } = early else { return Ok(early) };
+            let answer = async move {
+                let answer = answer.await;
+                shared.count(&answer);
+                answer
+            };
+            Ok(Early { stream, sent, answer: Some(answer.boxed()) })
+        }
+        .boxed()
     }
 
     fn check(&self, target: &Target) -> Result<()> {

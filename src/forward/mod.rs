@@ -4,17 +4,20 @@
 mod http;
 mod socks;
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Early};
 use crate::error::{Code, Error, Phase, Refusal, Result};
-use crate::io::{Connected, Relays, relay};
+use crate::io::{Connected, Io, Relays, relay};
 use crate::listen::{Incoming, Listener, Request, serve};
 use crate::scope::Scope;
 use crate::target::Target;
@@ -137,7 +140,8 @@ impl Forward {
     /// Opens a stream to `target` and drops it.
     #[cfg(all(unix, feature = "cli"))]
     pub(crate) async fn probe(&self, target: &Target) -> Result<()> {
-        self.dial(target, None).await.map(drop)
+        let deadline = Instant::now() + self.dial_limit;
+        self.reach(target, None, None, deadline).await.map(drop)
     }
 
     /// Serves a listener until the scope ends. What goes wrong with one request ends that request alone.
@@ -165,49 +169,107 @@ impl Forward {
     /// Dials a request's target, answers, and relays to the end. Never fails: what happens is counted, and logged without the target.
     pub(crate) async fn answer(&self, request: Request) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        let Request { target, origin, answer } = request;
+        let Request { target, origin, mut answer } = request;
+        let deadline = Instant::now() + self.dial_limit;
         let dialled = match self.places.try_acquire() {
             Err(_) => Err(self.crowded()),
-            Ok(place) => self.dial(&target, origin).await.map(|stream| (stream, place)),
+            Ok(place) => {
+                let far = self.reach(&target, origin, answer.asker(), deadline).await;
+                far.map(|far| (far, place))
+            }
         };
         let (far, _place) = match dialled {
             Ok(dialled) => dialled,
             Err(error) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(code = error.code().as_str(), "a forwarded connection was refused");
+                self.count_refused(&error);
                 let _ = tokio::time::timeout(REFUSE_LIMIT, answer.refuse(error)).await;
                 return;
             }
         };
         match answer.accept().await {
-            Ok(near) => {
-                let _active = Active::new(&self.active);
-                if let Err(e) = relay(near.io, far.io, &self.relays).await {
-                    self.reset.fetch_add(1, Ordering::Relaxed);
-                    match e.kind() {
-                        std::io::ErrorKind::TimedOut => {
-                            tracing::info!("a forwarded connection was silent for too long")
-                        }
-                        kind => tracing::debug!(%kind, "a forwarded connection was reset"),
-                    }
-                }
-            }
+            Ok(near) => self.pass(near, far, deadline).await,
             Err(e) => tracing::debug!(code = e.code().as_str(), "the asker has gone"),
         }
     }
 
-    async fn dial(&self, target: &Target, origin: Option<SocketAddr>) -> Result<Connected> {
-        let dial = self.dialer.dial(target, origin);
-        let dialled = tokio::time::timeout(self.dial_limit, dial).await.unwrap_or_else(|_| {
+    /// Relays, also before the far end has answered; if it refuses then, both are reset.
+    async fn pass(&self, near: Connected, far: Early, deadline: Instant) {
+        let _active = Active::new(&self.active);
+        let Early { stream, sent, answer } = far;
+        self.relays.up.fetch_add(sent, Ordering::Relaxed);
+        let mut relaying = pin!(relay(near.io, stream.io, &self.relays));
+        let mut ended = None;
+        if let Some(answer) = answer {
+            let refused = tokio::select! {
+                biased;
+                answer = self.by(deadline, answer) => self.noted(answer).err(),
+                done = &mut relaying => {
+                    ended = Some(done);
+                    None
+                }
+            };
+            if let Some(error) = refused {
+                return self.count_refused(&error);
+            }
+        }
+        let ended = match ended {
+            Some(ended) => ended,
+            None => relaying.await,
+        };
+        if let Err(e) = ended {
+            self.reset.fetch_add(1, Ordering::Relaxed);
+            match e.kind() {
+                std::io::ErrorKind::TimedOut => {
+                    tracing::info!("a forwarded connection was silent for too long")
+                }
+                kind => tracing::debug!(%kind, "a forwarded connection was reset"),
+            }
+        }
+    }
+
+    /// Dials for an asker that hears no answer, or for one that does.
+    async fn reach(
+        &self,
+        target: &Target,
+        origin: Option<SocketAddr>,
+        asker: Option<&mut dyn Io>,
+        deadline: Instant,
+    ) -> Result<Early> {
+        match asker {
+            None => {
+                let dialled = self.by(deadline, self.dialer.dial(target, origin)).await;
+                self.noted(dialled).map(Early::answered)
+            }
+            Some(asker) => {
+                let dialled = self.dialer.dial_early(target, origin, asker);
+                match self.by(deadline, dialled).await {
+                    Ok(early) if early.answer.is_some() => Ok(early),
+                    answered => self.noted(answered),
+                }
+            }
+        }
+    }
+
+    async fn by<T>(&self, deadline: Instant, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::time::timeout_at(deadline, answer).await.unwrap_or_else(|_| {
             let message = format!("nobody answered within {} ms", self.dial_limit.as_millis());
             Err(Error::new(Code::System("ETIMEDOUT"), message).at(Phase::Channel))
-        });
+        })
+    }
+
+    /// Notes an answer.
+    fn noted<T>(&self, answer: Result<T>) -> Result<T> {
         let mut last = self.last.lock();
-        last.reached = Some(dialled.is_ok());
-        if let Err(e) = &dialled {
+        last.reached = Some(answer.is_ok());
+        if let Err(e) = &answer {
             last.failure = Some((SystemTime::now(), e.code()));
         }
-        dialled
+        answer
+    }
+
+    fn count_refused(&self, error: &Error) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(code = error.code().as_str(), "a forwarded connection was refused");
     }
 
     fn crowded(&self) -> Error {

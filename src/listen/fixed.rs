@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Answer, Incoming, Listener, Request};
 use crate::error::{Error, Result};
-use crate::io::Connected;
+use crate::io::{Connected, Io};
 use crate::target::Target;
 
 /// See the module.
@@ -38,6 +38,10 @@ struct Silent(Connected);
 impl Answer for Silent {
     fn accept(self: Box<Self>) -> BoxFuture<'static, Result<Connected>> {
         std::future::ready(Ok(self.0)).boxed()
+    }
+
+    fn asker(&mut self) -> Option<&mut dyn Io> {
+        Some(&mut *self.0.io)
     }
 
     fn refuse(mut self: Box<Self>, _why: Error) -> BoxFuture<'static, ()> {

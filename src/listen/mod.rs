@@ -12,7 +12,7 @@ pub(crate) use fixed::Fixed;
 pub(crate) use serve::serve;
 
 use crate::error::{Error, Result};
-use crate::io::{Connected, Ends};
+use crate::io::{Connected, Ends, Io};
 use crate::target::Target;
 
 /// Something arrived. Whoever takes it runs the handshake in a task of its own; then it is a `T`.
@@ -38,6 +38,11 @@ pub(crate) struct Request {
 pub(crate) trait Answer: Send + 'static {
     /// Says yes, and gives the asker's stream.
     fn accept(self: Box<Self>) -> BoxFuture<'static, Result<Connected>>;
+
+    /// The asker's stream, when it hears no yes: what it says may be read before there is one.
+    fn asker(&mut self) -> Option<&mut dyn Io> {
+        None
+    }
 
     /// Says no, and why.
     fn refuse(self: Box<Self>, why: Error) -> BoxFuture<'static, ()>;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use russh::{ChannelId, ChannelMsg, ChannelReadHalf};
 use tokio::sync::Notify;
 
+use super::before::{Before, give_up};
 use super::core::Core;
 use super::events::Events;
 use super::flush::{Writer, flush};
@@ -43,6 +44,16 @@ impl Channel {
         incoming: ChannelReadHalf,
         writer: Writer,
     ) -> Arc<Self> {
+        Self::register(core, id, incoming, writer, None)
+    }
+
+    pub(super) fn register(
+        core: &Arc<Core>,
+        id: ChannelId,
+        incoming: ChannelReadHalf,
+        writer: Writer,
+        before: Option<Box<Before>>,
+    ) -> Arc<Self> {
         let limit = if core.peer_is_alknet() { FIRST_CREDIT } else { u64::MAX };
         // `ssh -W` never closes first, and has one channel: its user must not wait, and one queue in russh is no loss.
         let awaited_close = core.is_first() && matches!(writer, Writer::Server(_));
@@ -52,6 +63,7 @@ impl Channel {
             granted: FIRST_CREDIT,
             limit,
             awaited_close,
+            before,
             ..State::default()
         };
         let channel = Arc::new(Self {
@@ -61,6 +73,12 @@ impl Channel {
             state: Mutex::new(state),
         });
         core.register(&channel);
+        {
+            let mut state = channel.state.lock();
+            if state.before.is_none() {
+                channel.count(&mut state);
+            }
+        }
         channel.pump();
         channel
     }
@@ -99,12 +117,16 @@ impl Channel {
 
     fn absorb(&self, state: &mut State, message: ChannelMsg) {
         match message {
-            ChannelMsg::Data { data } => {
+            ChannelMsg::Data { mut data } => {
                 state.received += data.len() as u64;
-                self.core.count_received(data.len());
                 if self.core.peer_is_alknet() && state.received > state.granted {
-                    self.core.violated("the peer sent more than its credit");
-                } else if !state.closing {
+                    return self.core.violated("the peer sent more than its credit");
+                }
+                if let Err(wrong) = self.take_before(state, &mut data) {
+                    return self.core.violated(wrong);
+                }
+                self.core.count_received(data.len());
+                if !state.closing && !data.is_empty() {
                     state.recv.push(data);
                 }
             }
@@ -114,7 +136,12 @@ impl Channel {
                     Err(_) => self.core.violated("a credit is 8 bytes long"),
                 }
             }
-            ChannelMsg::Eof => state.recv_eof = true,
+            ChannelMsg::Eof => {
+                if matches!(state.before.as_deref(), Some(Before::Asked { .. })) {
+                    return self.core.violated("an end before the answer");
+                }
+                state.recv_eof = true;
+            }
             ChannelMsg::Close => state.remote_closed = true,
             _ => {}
         }
@@ -201,9 +228,10 @@ impl Channel {
             return;
         }
         state.over = true;
+        give_up(state);
         state.incoming = None;
         state.writer = None;
-        self.core.forget(self.id);
+        self.core.forget(self.id, state.counted);
         wake_reader(state, events);
         if let Some(waker) = state.write_waker.take() {
             waker.wake();
@@ -222,6 +250,13 @@ impl Channel {
         let state = self.state.lock();
         if !state.closed_told {
             self.tell(state, Events::FINISHED);
+        }
+    }
+
+    /// From here on it is a stream that is open.
+    pub(super) fn count(&self, state: &mut State) {
+        if !state.over && !std::mem::replace(&mut state.counted, true) {
+            self.core.count_stream();
         }
     }
 

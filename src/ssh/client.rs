@@ -101,9 +101,9 @@ pub(crate) async fn handshake(
         session_id: session_id(&link.ours.lock(), &link.theirs.lock()),
         rules: Arc::default(),
     };
-    let handle = Arc::new(handle);
+    let (handle, info, spares) = (Arc::new(handle), Arc::new(info), Arc::default());
     core.set_inbox(Inbox::Client(Arc::downgrade(&handle)));
-    Ok(Session { core, handle, refusals, forwarded, info: Arc::new(info) })
+    Ok(Session { core, handle, refusals, forwarded, info, spares })
 }
 
 /// A server that has no room for the session says so at once after it has accepted the key.

@@ -118,6 +118,10 @@ impl Core {
 impl Core {
     pub(super) fn register(&self, channel: &Arc<Channel>) {
         self.channels.lock().insert(channel.id, Arc::downgrade(channel));
+    }
+
+    /// One more of the channels is an open stream.
+    pub(super) fn count_stream(&self) {
         self.open.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -126,8 +130,9 @@ impl Core {
         self.permits.lock().insert(id, permit);
     }
 
-    pub(super) fn forget(&self, id: ChannelId) {
-        if self.channels.lock().remove(&id).is_some() {
+    /// The channel is over. `was_stream`: it was counted as one.
+    pub(super) fn forget(&self, id: ChannelId, was_stream: bool) {
+        if self.channels.lock().remove(&id).is_some() && was_stream {
             self.open.fetch_sub(1, Ordering::AcqRel);
         }
         self.permits.lock().remove(&id);

@@ -143,7 +143,9 @@ fn data(channel: &Channel, state: &mut State, events: &mut Events) -> Step {
     let allowed = usize::try_from(state.limit - state.sent).unwrap_or(usize::MAX);
     let Some(bytes) = state.send.pop(allowed) else { return Step::Idle };
     state.sent += bytes.len() as u64;
-    channel.core.count_sent(bytes.len());
+    let foreword = bytes.len().min(state.foreword);
+    state.foreword -= foreword;
+    channel.core.count_sent(bytes.len() - foreword);
     if state.send.len() <= SEND_HIGH_WATER / 2 {
         if std::mem::take(&mut state.write_armed) {
             events.add(Events::WRITABLE);

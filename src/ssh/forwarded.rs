@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::core::Core;
 use super::flush::Writer;
 use super::open::{Opener, no_udp};
-use super::opening::Opening;
+use super::opening::{Ask, Opening};
 use super::session::{Info, Session};
 use crate::config::Bind;
 use crate::error::{Code, Error, Phase, Refusal, Result};
@@ -97,7 +97,8 @@ impl Forwarded {
         let (incoming, writer) = channel.split();
         let writer = Writer::Client(writer);
         let (core, info) = (Arc::clone(core), Info::default());
-        let opening = Opening { core, info, id, incoming, writer, reply, place: None, room: None };
+        let ask = Ask::Open { id, incoming, writer, reply };
+        let opening = Opening { core, info, ask, place: None, room: None };
         let placed = {
             let mut state = self.state.lock();
             let arrival = (origin, Box::new(opening));
@@ -108,7 +109,8 @@ impl Forwarded {
         };
         if let Err(((_, opening), reason, code)) = placed {
             let reason = reason.to_owned();
-            opening.reply.reject(ChannelOpenFailure::Other { code, reason }).await;
+            let Opening { core, ask, .. } = *opening;
+            ask.reject(&core, ChannelOpenFailure::Other { code, reason }).await;
         }
         Ok(())
     }

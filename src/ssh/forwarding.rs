@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use russh::server::{self, ChannelOpenHandle, Msg};
-use russh::{Channel as RusshChannel, ChannelOpenFailure};
+use russh::ChannelOpenFailure;
+use russh::server::{self, Msg};
 use tokio::sync::Semaphore;
 
 use super::channel::Channel;
 use super::core::Core;
 use super::flush::Writer;
-use super::opening::{Opening, failure};
+use super::opening::{Ask, Opening, failure};
 use super::session::Info;
 use super::stream::Stream;
 use crate::dial::Dialer;
@@ -87,43 +87,43 @@ impl Forwards {
         Self { offered, opening, channels, listeners: HashMap::new() }
     }
 
-    /// Hands an open over, or refuses it.
-    pub(super) async fn open(
+    /// Whether there are any.
+    pub(super) fn are_offered(&self) -> bool {
+        self.offered.is_some()
+    }
+
+    /// Hands a request over, or gives it back with the reason for a refusal.
+    pub(super) fn open(
         &self,
         core: &Arc<Core>,
         who: &Info,
         target: Target,
         origin: Option<SocketAddr>,
-        channel: RusshChannel<Msg>,
-        reply: ChannelOpenHandle,
-    ) {
+        ask: Ask<Msg>,
+    ) -> Option<(Ask<Msg>, ChannelOpenFailure)> {
         let Some(offered) = &self.offered else {
             let reason = "forwarding is not offered here".to_owned();
-            return reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
+            return Some((ask, ChannelOpenFailure::Other { code: 1, reason }));
         };
         let Ok(place) = Arc::clone(&self.opening).try_acquire_owned() else {
             let why = Error::new(Code::ChannelRejected, "too many opens wait for their targets")
                 .refused(Refusal::ResourceShortage);
-            return reply.reject(failure(&why)).await;
+            return Some((ask, failure(&why)));
         };
         let Ok(room) = Arc::clone(&self.channels).try_acquire_owned() else {
             let why = Error::new(Code::ChannelRejected, "too many open channels on this server")
                 .refused(Refusal::ResourceShortage);
-            return reply.reject(failure(&why)).await;
+            return Some((ask, failure(&why)));
         };
-        let id = channel.id();
-        let (incoming, writer) = channel.split();
         let answer = Opening {
             core: Arc::clone(core),
             info: Info { target: target.to_string(), ..who.clone() },
-            id,
-            incoming,
-            writer: Writer::Server(writer),
-            reply,
+            ask,
             place: Some(place),
             room: Some(room),
         };
         offered.open(Request { target, origin, answer: Box::new(answer) }, who);
+        None
     }
 
     /// Listens for the client. Returns the port, or `None` when that is refused.

@@ -1,29 +1,100 @@
-//! A channel that the peer wants to open, as a request: confirmed only once somebody knows that its target can be reached.
+//! A stream that the peer asks for, as a request: confirmed only once somebody knows that its target can be reached.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use russh::server;
 use russh::{ChannelId, ChannelOpenFailure, ChannelOpenHandleInner, ChannelReadHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::before::Unanswered;
 use super::channel::Channel;
 use super::core::Core;
 use super::flush::Writer;
 use super::session::Info;
+use super::spare::Verdict;
 use super::stream::Stream;
 use crate::error::{Code, Error, Phase, Refusal, Result};
 use crate::io::Connected;
 use crate::listen::Answer;
 
-/// A pending open, of either role. Dropped, it is refused.
+/// Longest time until a client has closed a channel on which it was refused: what it takes to answer an open at most.
+const CLOSE_LIMIT: Duration = Duration::from_secs(20);
+
+/// How a stream is asked for. Dropped, it is refused.
+pub(super) enum Ask<M: Send + 'static> {
+    /// By the open of a channel.
+    Open {
+        id: ChannelId,
+        incoming: ChannelReadHalf,
+        writer: Writer,
+        reply: ChannelOpenHandleInner<M>,
+    },
+    /// By the header of a spare one.
+    Spare(Unanswered),
+}
+
+impl Ask<server::Msg> {
+    pub(super) fn open(
+        channel: russh::Channel<server::Msg>,
+        reply: server::ChannelOpenHandle,
+    ) -> Self {
+        let id = channel.id();
+        let (incoming, writer) = channel.split();
+        Self::Open { id, incoming, writer: Writer::Server(writer), reply }
+    }
+}
+
+impl<M: Send + 'static> Ask<M> {
+    /// Says yes, once the channel is known to its session and has its `room`.
+    async fn accept(
+        self,
+        core: &Arc<Core>,
+        info: Info,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Stream {
+        let keep = |id| room.into_iter().for_each(|room| core.keep(id, room));
+        match self {
+            Self::Open { id, incoming, writer, reply } => {
+                keep(id);
+                let channel = Channel::open(core, id, incoming, writer);
+                reply.accept().await;
+                Stream::new(channel, Arc::new(info))
+            }
+            Self::Spare(spare) => {
+                let channel = Arc::clone(&spare.0);
+                keep(channel.id);
+                channel.answer(&Verdict::Accepted);
+                Stream::new(channel, Arc::new(info))
+            }
+        }
+    }
+
+    /// Says no.
+    pub(super) async fn reject(self, core: &Arc<Core>, why: ChannelOpenFailure) {
+        match self {
+            Self::Open { reply, .. } => reply.reject(why).await,
+            Self::Spare(spare) => {
+                spare.0.answer(&Verdict::refused(&why));
+                let (core, channel) = (Arc::clone(core), Arc::clone(&spare.0));
+                core.scope().clone().spawn_to_end(async move {
+                    // The client is the one to close: russh keeps 4 KiB of a channel that this side closes first.
+                    if tokio::time::timeout(CLOSE_LIMIT, channel.closed()).await.is_err() {
+                        core.violated("a channel was not closed after its refusal");
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// A pending request, of either role. Dropped, it is refused.
 pub(super) struct Opening<M: Send + 'static> {
     pub(super) core: Arc<Core>,
     pub(super) info: Info,
-    pub(super) id: ChannelId,
-    pub(super) incoming: ChannelReadHalf,
-    pub(super) writer: Writer,
-    pub(super) reply: ChannelOpenHandleInner<M>,
+    pub(super) ask: Ask<M>,
     /// Its place among the opens that wait.
     pub(super) place: Option<OwnedSemaphorePermit>,
     /// Its place among the open streams of all sessions.
@@ -33,25 +104,19 @@ pub(super) struct Opening<M: Send + 'static> {
 impl<M: Send + 'static> Answer for Opening<M> {
     fn accept(self: Box<Self>) -> BoxFuture<'static, Result<Connected>> {
         async move {
-            let Self { core, info, id, incoming, writer, reply, place, room } = *self;
+            let Self { core, info, ask, place, room } = *self;
             drop(place);
             if core.is_ended() {
                 let gone = "the session ended before its stream was open";
                 return Err(Error::new(Code::SessionClosed, gone).at(Phase::Channel));
             }
-            if let Some(room) = room {
-                core.keep(id, room);
-            }
-            // Known to its session before the peer may send.
-            let channel = Channel::open(&core, id, incoming, writer);
-            reply.accept().await;
-            Ok(Stream::new(channel, Arc::new(info)).into())
+            Ok(ask.accept(&core, info, room).await.into())
         }
         .boxed()
     }
 
     fn refuse(self: Box<Self>, why: Error) -> BoxFuture<'static, ()> {
-        async move { self.reply.reject(failure(&why)).await }.boxed()
+        async move { self.ask.reject(&self.core, failure(&why)).await }.boxed()
     }
 }
 

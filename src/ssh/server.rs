@@ -1,5 +1,6 @@
 //! The server's side of a session: who logs in, which channels open, where their streams go.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use russh::keys::Certificate;
@@ -9,11 +10,13 @@ use tokio::sync::Semaphore;
 
 use super::accept::Door;
 use super::backlog::Backlog;
+use super::channel::Channel;
 use super::core::EndGuard;
 use super::forwarded::origin;
 use super::forwarding::{Forwarding, Forwards, Wanted};
 use super::greeting::session_id;
 use super::login::{Attempts, Identity};
+use super::opening::Ask;
 use super::rate::Rate;
 use super::session::Info;
 use super::settings::{ServerConfigs, rejection_time};
@@ -52,6 +55,8 @@ pub(super) struct Handler {
     pub(super) forwards: Forwards,
     /// Places for streams that wait for the program.
     pub(super) pending: Arc<Semaphore>,
+    /// Channels that the client has opened in advance and not named.
+    pub(super) spares: HashMap<ChannelId, Arc<Channel>>,
     pub(super) refusals: Rate,
     pub(super) requests: Rate,
 }
@@ -80,6 +85,7 @@ impl Handler {
             member: None,
             info: Arc::new(info),
             pending: Arc::new(Semaphore::new(limits.max_pending_per_session)),
+            spares: HashMap::new(),
             refusals: Rate::new(limits.max_refused_opens),
             requests: Rate::new(limits.max_requests),
             forwards: Forwards::new(policy.forwarding.clone(), Arc::clone(&policy.channels)),
@@ -95,8 +101,8 @@ impl Handler {
         auth
     }
 
-    async fn pump(&self, id: ChannelId) -> Handled {
-        self.core.0.pump(id).await;
+    async fn pump(&mut self, id: ChannelId) -> Handled {
+        self.came(id).await;
         Ok(())
     }
 }
@@ -207,7 +213,7 @@ impl server::Handler for Handler {
         _session: &mut server::Session,
     ) -> Handled {
         match Target::from_path(path) {
-            Ok(target) => self.forward(channel, target, None, reply).await,
+            Ok(target) => self.forward(target, None, Ask::open(channel, reply)).await,
             Err(why) => self.refuse(reply, 1, &why.to_string()).await,
         }
         Ok(())
@@ -366,7 +372,7 @@ impl server::Handler for Handler {
         id: ChannelId,
         _: &mut server::Session,
     ) -> Result<bool, russh::Error> {
-        self.core.0.pump(id).await;
+        self.came(id).await;
         Ok(false)
     }
 

@@ -70,6 +70,7 @@ pub struct Session {
     pub(super) refusals: Arc<super::refusals::Refusals>,
     pub(super) forwarded: Arc<super::forwarded::Forwarded>,
     pub(super) info: Arc<Info>,
+    pub(super) spares: Arc<super::spares::Spares>,
 }
 
 impl std::fmt::Debug for Session {
@@ -149,6 +150,7 @@ impl Session {
             handle: Arc::clone(&self.handle),
             refusals: Arc::clone(&self.refusals),
             info: Arc::clone(&self.info),
+            spares: Arc::clone(&self.spares),
         }
     }
 }

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use russh::{ChannelMsg, ChannelReadHalf};
 use tokio::task::coop::unconstrained;
 
+use super::before::Before;
 use super::events::{Events, Observer};
 use super::flush::Writer;
 use super::session::Session;
@@ -42,6 +43,13 @@ pub(super) struct State {
     pub(super) awaited_close: bool,
     pub(super) flushing: bool,
 
+    /// What must come before the stream's own bytes, on a channel that was opened in advance.
+    pub(super) before: Option<Box<Before>>,
+    /// Bytes at the front of `send` that are not the stream's own.
+    pub(super) foreword: usize,
+    /// It is among the open streams of its session.
+    pub(super) counted: bool,
+
     pub(super) failure: Option<Error>,
     pub(super) over: bool,
     pub(super) closed_told: bool,
@@ -62,7 +70,9 @@ impl State {
     /// The limit that the peer should be told of: each quarter window, and first when a quarter of what it may send unasked has
     /// come, so that short streams need no credit at all.
     pub(super) fn credit_due(&self, window: u64) -> Option<u64> {
-        if self.received < FIRST_CREDIT / 4 || self.recv_eof || self.is_dead() {
+        // Nobody takes what comes before the answer.
+        let early = self.before.is_some();
+        if early || self.received < FIRST_CREDIT / 4 || self.recv_eof || self.is_dead() {
             return None;
         }
         let limit = self.consumed + window;

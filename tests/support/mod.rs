@@ -1,5 +1,6 @@
 //! A server and a client on loopback, bytes that can be checked, and foreign peers.
 
+pub(crate) mod spares;
 #[cfg(unix)]
 pub(crate) mod sshd;
 
