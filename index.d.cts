@@ -1387,7 +1387,7 @@ export interface AlknetEventTarget<TEvent extends TypedEvent = TypedEvent>
   subscribe<TCurrEvent extends TEvent>(
     topic: TCurrEvent['type'],
     options?: AlknetSubscribeOptions,
-  ): AsyncIterableIterator<TCurrEvent, undefined>
+  ): AsyncIterableIterator<TCurrEvent>
   /** Resolves true once the other end has acknowledged the subscription to `topic`; false when it has refused it, or not within 2 s. */
   ready(topic: TEvent['type']): Promise<boolean>
   /** Resolves when all that was dispatched has been taken by the stream; rejects when the stream is lost before. */
