@@ -56,6 +56,8 @@ describe('installed into an empty folder by', () => {
     const lines = [
       `npmRegistryServer: "${registry}"`,
       'unsafeHttpWhitelist: ["127.0.0.1"]',
+      // Not what another run has left there, of the same version and another build.
+      'globalFolder: ".global"',
       'enableGlobalCache: false',
       'enableTelemetry: false',
       // Nothing here is older than the days that a new release has to wait.
