@@ -2,7 +2,16 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { describe, expect, it } from 'vitest'
-import { type AlknetConnectOptions, AlknetError, connect, openSession, serve } from '../index.js'
+import {
+  type AlknetConnectOptions,
+  AlknetError,
+  type AlknetSession,
+  connect,
+  createAlknetEventTarget,
+  openSession,
+  openTunnel,
+  serve,
+} from '../index.js'
 import {
   closing,
   discard,
@@ -66,6 +75,32 @@ describe('an option that there is not', () => {
     ] as const) {
       const error = await failure(serve({ listen, authorizedKeys, ...wrong } as object))
       expect(error.message).toBe(`there is no option ${message}`)
+    }
+  })
+
+  it('is refused of streams, forwards, tunnels and event targets', async () => {
+    const session = await openSession(await reach(await startServer()))
+    afterwards(() => session.close())
+    const to = { listen: 0, target: '127.0.0.1:1' }
+    for (const [attempt, message] of [
+      [() => session.open('x', { timout: 1 } as object), 'timout: did you mean options.timeout?'],
+      [
+        () => session.forward({ ...to, maxConnection: 1 } as typeof to),
+        'maxConnection: did you mean options.maxConnections?',
+      ],
+      [() => session.socks5({ listen: 0, user: 'x' } as object), 'user'],
+      [
+        () => openTunnel({ task: 1, tokn: 'x' } as { task: number }),
+        'tokn: did you mean options.token?',
+      ],
+      [
+        async () =>
+          createAlknetEventTarget({ session, onoverflow: 'error' } as { session: AlknetSession }),
+        'onoverflow: did you mean options.onOverflow?',
+      ],
+    ] as const) {
+      const error = await failure(attempt())
+      expect(error.message).toBe(`there is no option options.${message}`)
     }
   })
 

@@ -6,6 +6,7 @@ import { isReserved, isTooLong, MAX_TOPIC, topicOf } from './envelope.js'
 import { invalidType, invalidValue } from './errors.js'
 import { checkDuplex } from './frame.js'
 import { maxFrameOf } from './frame-codec.js'
+import { EVENTS, refuseUnknown } from './known.js'
 import { defined, text } from './options.js'
 
 const DEFAULT_MAX_BUFFERED = 4 * 1024 * 1024
@@ -23,6 +24,7 @@ export function settingsOf(options: AlknetEventTargetOptions): Settings {
   if (typeof options !== 'object' || options === null) {
     throw invalidType('options', 'an object', options)
   }
+  refuseUnknown('options', options, EVENTS)
   const { stream, session, target, detail = 'payload', onOverflow = 'error' } = options
   const { offline = 'queue', echo = true } = options
   const { maxBuffered = DEFAULT_MAX_BUFFERED } = options

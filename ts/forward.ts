@@ -5,6 +5,7 @@ import type * as contract from '../index.js'
 import type { NativeForward, NativeForwardOptions } from '../native/binding.js'
 import { CLOSED, Slot } from './doorbell.js'
 import { invalidType, invalidValue } from './errors.js'
+import { FORWARD, refuseUnknown, SOCKS } from './known.js'
 import { boolean, defined, integer, milliseconds, object, text } from './options.js'
 
 type Kind = contract.AlknetForward['kind']
@@ -18,6 +19,7 @@ export function forwardOptions(
   options: contract.AlknetForwardOptions,
 ): NativeForwardOptions {
   const given = required(options)
+  refuseUnknown('options', given, FORWARD)
   const target = text('options.target', given.target)
   if (target === undefined) throw invalidType('options.target', 'a string', target)
   return defined<NativeForwardOptions>({
@@ -35,6 +37,7 @@ export function forwardOptions(
 /** Checks the options of `socks5()`. */
 export function socksOptions(options: contract.AlknetSocksOptions): NativeForwardOptions {
   const given = required(options)
+  refuseUnknown('options', given, SOCKS)
   const username = text('options.username', given.username)
   const password = text('options.password', given.password)
   if ((username === undefined) !== (password === undefined)) {

@@ -1,12 +1,17 @@
 /** Options that there are. What else is passed is refused: a misspelt `revokedKeys` would let in who should not. */
 import type {
   AlknetConnectOptions,
+  AlknetEventTargetOptions,
+  AlknetForwardOptions,
   AlknetForwardPolicy,
   AlknetJump,
   AlknetKeepalive,
+  AlknetOpenOptions,
   AlknetReconnectOptions,
   AlknetServeOptions,
   AlknetSessionOptions,
+  AlknetSocksOptions,
+  AlknetTunnelOptions,
 } from '../index.js'
 import { AlknetError } from './errors.js'
 
@@ -112,6 +117,48 @@ export const FORWARDING = names<AlknetForwardPolicy>({
   publicOnly: true,
   remote: true,
   gatewayPorts: true,
+})
+
+export const FORWARD = names<AlknetForwardOptions>({
+  listen: true,
+  target: true,
+  signal: true,
+  maxConnections: true,
+  replaceStaleSocket: true,
+  udpIdleTimeout: true,
+})
+
+export const SOCKS = names<AlknetSocksOptions>({
+  listen: true,
+  username: true,
+  password: true,
+  signal: true,
+  maxConnections: true,
+})
+
+export const OPEN = names<AlknetOpenOptions>({ signal: true, timeout: true, allowHalfOpen: true })
+
+export const TUNNEL = names<AlknetTunnelOptions>({
+  host: true,
+  task: true,
+  token: true,
+  insecure: true,
+  tlsCa: true,
+  tlsServerName: true,
+  reconnect: true,
+  signal: true,
+})
+
+export const EVENTS = names<AlknetEventTargetOptions>({
+  stream: true,
+  session: true,
+  target: true,
+  offline: true,
+  echo: true,
+  detail: true,
+  maxFrame: true,
+  maxBuffered: true,
+  onOverflow: true,
 })
 
 /** What other libraries call it, by our name. */

@@ -15,6 +15,7 @@ import type {
 import { CLOSED, type Doorbell, doorbell, READABLE, Slot } from './doorbell.js'
 import { AlknetError, fromNative } from './errors.js'
 import { AlknetForward } from './forward.js'
+import { OPEN, refuseUnknown } from './known.js'
 import { abortSignal, boolean, milliseconds, object } from './options.js'
 import { settle } from './pending.js'
 import { AlknetStream } from './stream.js'
@@ -84,7 +85,8 @@ export abstract class Supervised<
     options: contract.AlknetOpenOptions | undefined,
     begin: (limit: number | undefined) => PendingStream,
   ): Promise<AlknetStream> {
-    const { signal, timeout, allowHalfOpen } = object('options', options) ?? {}
+    refuseUnknown('options', object('options', options), OPEN)
+    const { signal, timeout, allowHalfOpen } = options ?? {}
     const limit = milliseconds('options.timeout', timeout)
     const half = boolean('options.allowHalfOpen', allowHalfOpen)
     return settle(

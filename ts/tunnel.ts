@@ -6,6 +6,7 @@ import type { NativeForwardOptions, NativeTunnel, NativeTunnelOptions } from '..
 import { doorbell } from './doorbell.js'
 import { invalidType, invalidValue } from './errors.js'
 import { type AlknetForward, forwardOptions } from './forward.js'
+import { refuseUnknown, TUNNEL } from './known.js'
 import { native } from './native.js'
 import {
   abortSignal,
@@ -26,6 +27,7 @@ export async function openTunnel(
   options: contract.AlknetTunnelOptions,
 ): Promise<contract.AlknetTunnel> {
   if (object('options', options) === undefined) throw invalidType('options', 'an object', options)
+  refuseUnknown('options', options, TUNNEL)
   const signal = abortSignal(options.signal)
   const reconnect = reconnectOptions(options.reconnect)
   const checked = tunnelOptions(options)

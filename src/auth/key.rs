@@ -241,9 +241,9 @@ impl Locked<'_> {
 
     fn decrypt(self, key: &PrivateKey) -> Result<PrivateKey> {
         let Some(passphrase) = self.passphrase else {
-            return Err(self
-                .invalid("the key is encrypted, and no passphrase was given")
-                .hint("give its passphrase, or have an ssh-agent hold the key"));
+            return Err(self.invalid("the key is encrypted, and no passphrase was given").hint(
+                "give it by passphrase or --passphrase-file, or have an ssh-agent hold the key",
+            ));
         };
         if let Kdf::Bcrypt { rounds, .. } = key.kdf()
             && *rounds > MOST_ROUNDS
