@@ -217,3 +217,38 @@ async fn watch(files: Arc<Files>, scope: Scope) {
         }
     }
 }
+
+#[cfg(all(test, feature = "acme"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_whose_files_have_changed_is_shown_within_a_minute() {
+        let folder = std::env::temp_dir().join(format!("alknet-front-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [chain, key] = ["chain", "key"].map(|name| folder.join(name));
+        let put = || {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            std::fs::write(&chain, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            Some(made.cert.der().to_vec())
+        };
+        let first = put();
+        let scope = Scope::new();
+        let [chain_file, key_file] = [&chain, &key].map(|path| KeySource::Path(path.clone()));
+        let files = Files::open((Some(&chain_file), Some(&key_file)), true, &scope).await;
+        let files = files.unwrap().unwrap();
+        assert_eq!(files.shown.leaf(), first);
+        let second = put();
+        let changed = async {
+            while files.shown.leaf() != second {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let limit = RECHECK + Duration::from_secs(5);
+        let seen = tokio::time::timeout(limit, changed).await;
+        scope.cancel();
+        std::fs::remove_dir_all(&folder).unwrap();
+        seen.unwrap();
+    }
+}

@@ -54,6 +54,12 @@ impl Certificate {
         Ok(())
     }
 
+    /// The server's own, as it is shown (DER).
+    #[cfg(all(test, feature = "acme"))]
+    pub(crate) fn leaf(&self) -> Option<Vec<u8>> {
+        Some(self.shown.read().as_ref()?.cert.first()?.to_vec())
+    }
+
     /// Has an authority that looks for `domain` see this. It is not checked: no client would take it, for it has what only an authority
     /// knows (RFC 8737 §3).
     ///
