@@ -855,7 +855,7 @@ export interface AlknetLimits {
   maxAuthAttempts?: number
   /** Keys that a connection may show, good ones included. Default 20. */
   maxOfferedKeys?: number
-  /** Connections that have not logged in yet. Default 256. */
+  /** Connections that have not logged in yet: so many over TCP, and so many by iroh. Default 256. */
   maxUnauthenticated?: number
   /**
    * From so many of these on, new ones are refused at random, 30 % at first and all at `maxUnauthenticated`: a flood then leaves

@@ -38,8 +38,8 @@ pub(crate) struct Gate {
 
 #[derive(Debug)]
 pub(super) struct State {
-    /// Not logged in.
-    waiting: usize,
+    /// Not logged in: those known by their address, and those known by a key, which costs nothing to make.
+    waiting: [usize; 2],
     pub(super) sessions: usize,
     /// By the fingerprint of the key.
     pub(super) keys: HashMap<String, usize>,
@@ -70,7 +70,7 @@ impl Gate {
             limits: limits.clone(),
             exempt: exempt(&limits.exempt)?,
             state: Mutex::new(State {
-                waiting: 0,
+                waiting: [0; 2],
                 sessions: 0,
                 keys: HashMap::new(),
                 sources: HashMap::new(),
@@ -138,13 +138,14 @@ impl Gate {
                 return Err("too many new connections of this source in one second");
             }
         }
-        if state.waiting >= limits.max_unauthenticated {
+        let waiting = &mut state.waiting[kind(source)];
+        if *waiting >= limits.max_unauthenticated {
             return Err("too many connections that have not logged in");
         }
-        if drops_early(state.waiting, limits.early_drop, limits.max_unauthenticated, chance) {
+        if drops_early(*waiting, limits.early_drop, limits.max_unauthenticated, chance) {
             return Err("many connections that have not logged in, one refused by chance");
         }
-        state.waiting += 1;
+        *waiting += 1;
         if let Some(visits) = source.and_then(|source| state.sources.get_mut(&source)) {
             visits.waiting += 1;
             visits.begun += 1;
@@ -169,11 +170,16 @@ impl State {
 
 impl State {
     pub(super) fn release(&mut self, source: Option<Source>) {
-        self.waiting -= 1;
+        self.waiting[kind(source)] -= 1;
         if let Some(visits) = source.and_then(|source| self.sources.get_mut(&source)) {
             visits.waiting -= 1;
         }
     }
+}
+
+/// Among whom a source is counted.
+fn kind(source: Option<Source>) -> usize {
+    usize::from(source.and_then(Source::endpoint).is_some())
 }
 
 impl Visits {
@@ -289,6 +295,20 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_endpoints_takes_no_place_of_those_that_have_addresses() {
+        let gate = gate(&Limits::default());
+        let endpoint = |n: u32| {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            Ends { endpoint: Some(EndpointId(id)), ..at(1) }
+        };
+        let flood: Vec<_> = (0..5000).filter_map(|n| gate.enter(&endpoint(n))).collect();
+        assert_eq!(flood.len(), 256);
+        let others: Vec<_> = (1..=60).filter_map(|last| gate.enter(&at(last))).collect();
+        assert_eq!(others.len(), 60);
+    }
+
+    #[test]
     fn handshakes_that_do_not_log_in_are_rationed_and_log_ins_are_not() {
         let gate = gate(&Limits { penalties: None, ..Limits::default() });
         for _ in 0..100 {
@@ -309,7 +329,7 @@ mod tests {
         assert_eq!(log_in("c").unwrap_err(), "too many sessions");
         drop(one);
         let _again = log_in("a").unwrap();
-        assert_eq!(gate.state.lock().waiting, 0);
+        assert_eq!(gate.state.lock().waiting, [0; 2]);
     }
 
     #[test]

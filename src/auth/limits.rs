@@ -15,7 +15,7 @@ pub struct Limits {
     pub max_auth_attempts: u32,
     /// Keys a connection may show, good ones included. Default 20.
     pub max_offered_keys: u32,
-    /// Connections not logged in yet. Default 256.
+    /// Connections not logged in yet: so many over TCP, and so many by iroh. Default 256.
     pub max_unauthenticated: usize,
     /// From so many of them on, new ones are refused at random: 30 % at first, rising to all at `max_unauthenticated`.
     /// Default 64. As MaxStartups in sshd_config(5).
