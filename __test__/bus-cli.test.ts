@@ -39,6 +39,20 @@ const publish = (input: string, ...args: string[]) =>
   })
 
 describe('alknet bus', () => {
+  it('shows nothing that a terminal would obey', async () => {
+    const { where, counted } = await serveBus()
+    const plain = run('bus', 'tail', ...where, '-n', '1')
+    const json = run('bus', 'tail', ...where, '-n', '1', '--json')
+    await vi.waitFor(async () => expect(await counted('subscriptions')).toBe(2), 10_000)
+    const topic = 'a\u001b]0;title\u0007\nb\u009b2J'
+    expect(publish('', ...where, topic, '"\u007f\u009b5n\\u001b[c"').status).toBe(0)
+    const shown = 'a\\u{1b}]0;title\\u{7}\\nb\\u{9b}2J "\\u{7f}\\u{9b}5n\\u001b[c"'
+    expect(await plain.line()).toBe(shown)
+    const line = await json.line()
+    expect(line).not.toMatch(/\p{Cc}/u)
+    expect(JSON.parse(line)).toMatchObject({ type: topic, payload: '\u007f\u009b5n\u001b[c' })
+  })
+
   it('publishes arguments and lines, and tails some topics or all', async () => {
     const { where, connectionString, counted } = await serveBus()
     const some = run('bus', 'tail', ...where, 'news', 'chat:7', '-n', '3', '--json')

@@ -50,7 +50,7 @@ impl Report {
             if let Value::Object(fields) = fields {
                 event.extend(fields);
             }
-            self.line(&Value::Object(event).to_string());
+            self.line(&written(&Value::Object(event)));
         } else {
             self.talk(sentence);
         }
@@ -65,7 +65,7 @@ impl Report {
 
     /// A result: an object with `--json`, else its text.
     pub(super) fn result(&self, value: &Value, text: &str) {
-        self.line(&if self.json { value.to_string() } else { text.to_owned() });
+        self.line(&if self.json { written(value) } else { text.to_owned() });
     }
 
     /// Bytes that are the result, as they are.
@@ -88,8 +88,8 @@ impl Report {
     pub(super) fn talk(&self, sentence: &str) {
         match &self.unit {
             _ if self.quiet => {}
-            Some(unit) => say(&format!("{unit}: {sentence}")),
-            None => say(sentence),
+            Some(unit) => say(&harmless(&format!("{unit}: {sentence}"))),
+            None => say(&harmless(sentence)),
         }
     }
 
@@ -108,7 +108,7 @@ impl Report {
             if let Some(unit) = &self.unit {
                 said["unit"] = unit.as_str().into();
             }
-            self.line(&said.to_string());
+            self.line(&written(&said));
         } else {
             // The names of the system are in their messages.
             let code = match error.code() {
@@ -116,9 +116,10 @@ impl Report {
                 code => format!(" [{}]", code.as_str()),
             };
             let unit = self.unit.as_ref().map(|unit| format!("{unit}: ")).unwrap_or_default();
-            say(&format!("{} {unit}{error}{code}", paint("error:")));
+            let what = harmless(&format!("{unit}{error}{code}"));
+            say(&format!("{} {what}", paint("error:")));
             if let Some(hint) = hint {
-                say(&format!("  {hint}"));
+                say(&harmless(&format!("  {hint}")));
             }
         }
         exit
@@ -143,6 +144,32 @@ fn has_no_reader(out: &impl std::os::fd::AsFd) -> bool {
 #[cfg(not(unix))]
 fn has_no_reader(_out: &std::io::Stdout) -> bool {
     false
+}
+
+/// What a peer may have said, without what a terminal obeys: control characters are written out, but for lines and tabs.
+pub(super) fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for sign in text.chars() {
+        match sign {
+            '\n' | '\t' => shown.push(sign),
+            sign if sign.is_control() => shown.extend(sign.escape_default()),
+            sign => shown.push(sign),
+        }
+    }
+    shown
+}
+
+/// As JSON, in which those from DEL on need not be escaped, and are.
+fn written(value: &Value) -> String {
+    let mut text = value.to_string();
+    if text.contains(char::is_control) {
+        let escaped = |sign: char| match sign.is_control() {
+            true => format!("\\u{:04x}", u32::from(sign)),
+            false => sign.to_string(),
+        };
+        text = text.chars().map(escaped).collect();
+    }
+    text
 }
 
 fn say(line: &str) {

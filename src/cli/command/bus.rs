@@ -11,7 +11,7 @@ use super::ready::ready;
 use crate::cli::Control;
 use crate::cli::args::{Bus, BusCommand, Publish, Tail};
 use crate::cli::exit::Exit;
-use crate::cli::report::Report;
+use crate::cli::report::{Report, harmless};
 use crate::client::{ChannelManager, Reconnect, connect};
 use crate::error::{Code, Error, Phase, Result};
 use crate::event::{DEFAULT_MAX_FRAME, Decoder, Envelope, encode};
@@ -104,7 +104,9 @@ async fn hear(
 fn print(envelope: &Envelope, body: &[u8], report: &Report) {
     // The frame as it is: it may have more than an envelope.
     let whole = serde_json::from_slice(body).unwrap_or(Value::Null);
-    report.result(&whole, &format!("{} {}", envelope.topic(), envelope.payload));
+    // One line each, whatever a topic is called.
+    let line = format!("{} {}", envelope.topic(), envelope.payload).replace('\n', "\\n");
+    report.result(&whole, &harmless(&line));
 }
 
 async fn send(options: &Publish) -> Result<Exit> {
