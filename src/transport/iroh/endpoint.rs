@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use iroh::endpoint::{Builder, NetReportConfig, QuicTransportConfig, presets};
+use iroh::endpoint::{AckFrequencyConfig, Builder, NetReportConfig, QuicTransportConfig, presets};
 use iroh::{Endpoint, RelayMap, RelayMode, RelayUrl, SecretKey, Watcher};
 use tokio::net::lookup_host;
 use tokio::runtime::{Handle, Id};
@@ -32,6 +32,11 @@ const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// Attempts in a row after which an endpoint whose relay is not there is not dialled from any more: with the pauses between them about a
 /// minute (reference table: iroh).
 const MOST_FAILED: u32 = 3;
+
+/// Packets that a peer may receive without acknowledging them at once; without this it is 1 (RFC 9000 §13.2.2). What SSH says goes back
+/// and forth, and an acknowledgement that goes along costs no packet. Less than half of the window that a connection begins with, which
+/// must not have to wait for the 25 ms that an acknowledgement may take.
+const UNACKNOWLEDGED: u32 = 4;
 
 /// Uses whose key is remembered: a process has one, or one for each relay that it goes by.
 const MOST_KEPT: usize = 64;
@@ -199,6 +204,7 @@ pub(super) fn builder(key: SecretKey, relay: Option<&Relay>, quic: bool) -> Resu
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(CONNECTION_WINDOW.into())
+        .ack_frequency_config(Some(acknowledge_seldom()))
         .max_idle_timeout(IDLE_LIMIT.try_into().ok())
         .build();
     let builder = Endpoint::builder(presets::Minimal)
@@ -211,6 +217,12 @@ pub(super) fn builder(key: SecretKey, relay: Option<&Relay>, quic: bool) -> Resu
         Some(relay) => relay.trusted(builder),
         None => Ok(builder),
     }
+}
+
+fn acknowledge_seldom() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.ack_eliciting_threshold(UNACKNOWLEDGED.into());
+    config
 }
 
 /// Everything by the relay, and nothing past the proxy: no UDP, no look-up of the relay's name.
